@@ -1,0 +1,238 @@
+/* box: find the interpreter and the package `boxes` that belong to this file, and run them.
+ *
+ * A console script would cost twice the start-up time and let the environment, the user's site-packages and the current
+ * directory (often a bundle, so not trusted) say what Python imports. This runs `python -I -S`: neither site-packages
+ * nor the current directory is on sys.path, and `boxes` is found by its absolute path alone. Nothing is searched in
+ * PATH. The file knows where it is from the kernel, so that the links made by pipx and `uv tool` lead here as well.
+ *
+ * Installed as PREFIX/bin/box, it looks for the package in this order:
+ *     PREFIX/{lib,lib64}/python3.N/{site,dist}-packages    virtual environments, --user, --prefix, /usr/local; highest N
+ *     PREFIX/{lib,lib64}/python3/{site,dist}-packages      Debian's packages
+ *     PREFIX                                               pip install --target
+ *     PREFIX/src                                           a checkout, PREFIX/bin/box made by `make build`
+ */
+#define _GNU_SOURCE
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/auxv.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define OLDEST_MINOR 11
+
+/* `boxes` becomes a package that is nothing but its folder: boxes/__init__.py is the API of a library, which the
+ * command line does not need. */
+static const char START[] = "import sys;p=type(sys)('boxes');p.__path__=[sys.argv.pop(1)];sys.modules['boxes']=p;"
+                            "from boxes.cli.main import main;main()";
+
+static char settler[sizeof "BOXES_SETTLER=-2147483648"];
+
+/* Write a formatted string, or "" if it does not fit: no file has that name. */
+__attribute__((format(printf, 3, 4))) static const char *print(char *buffer, size_t size, const char *format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    int length = vsnprintf(buffer, size, format, arguments);
+    va_end(arguments);
+    if (length < 0 || (size_t)length >= size)
+        buffer[0] = '\0';
+    return buffer;
+}
+
+static bool starts_with(const char *text, const char *start) {
+    return strncmp(text, start, strlen(start)) == 0;
+}
+
+__attribute__((noreturn)) static void fail(const char *what, const char *where) {
+    dprintf(STDERR_FILENO, "box: %s '%s'\n", what, where);
+    exit(1);
+}
+
+/* A descriptor opened later must not take the place of a missing stdin, stdout or stderr: it would reach the container. */
+static void fill_standard_descriptors(void) {
+    for (int fd = 0; fd <= 2; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) < 0)
+            exit(1);
+}
+
+/* Runs in a child with a copy of everything. Writes it into the cgroup it is in already, see start_settler.
+ * /proc/self/cgroup has lines like "8:pids:/path" (cgroup v1) and "0::/path" (v2). */
+static void settle(void) {
+    static char text[16384], path[PATH_MAX];
+    int fd = open("/proc/self/cgroup", O_RDONLY | O_CLOEXEC);
+    ssize_t length = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
+    if (length <= 0)
+        return;
+    const char *controllers[] = {"pids", "freezer", "devices", "cpu", "memory"};
+    const size_t last = sizeof controllers / sizeof *controllers;
+    size_t best = last + 1;
+    for (char *rest, *line = strtok_r(text, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest)) {
+        char *names = strchr(line, ':');
+        char *own = names ? strchr(names + 1, ':') : NULL;
+        if (!own)
+            continue;
+        *own++ = '\0';
+        size_t rank = *++names == '\0' ? last : last + 1;
+        for (size_t i = 0; i < last; i++)
+            if (starts_with(names, controllers[i]) && strchr(",", names[strlen(controllers[i])]))
+                rank = i;
+        if (rank < best) {
+            best = rank;
+            print(path, sizeof path, "/sys/fs/cgroup/%s%s/cgroup.procs", names, own);
+        }
+    }
+    fd = open(path, O_WRONLY | O_CLOEXEC);
+    if (fd >= 0 && write(fd, "0", 1) < 0)
+        return;
+}
+
+/* The first process that the kernel moves to a cgroup after a quiet time waits for an RCU grace period, 5 to 18 ms
+ * (cgroup_threadgroup_rwsem is a per-CPU semaphore); those that follow shortly do not. So for the verbs that fill a
+ * cgroup, let a child that nobody waits for move to where it is, and the time pass while Python starts. Its end sends
+ * no signal; the runtime reaps it: BOXES_SETTLER is its pid. A failure only costs the time that could have been saved. */
+static void start_settler(char **argv) {
+    const char *verbs[] = {"create", "run", "exec", "restore", "try"};
+    bool wanted = false;
+    for (char **argument = argv + 1; *argument && strcmp(*argument, "--") != 0; argument++)
+        for (size_t i = 0; i < sizeof verbs / sizeof *verbs; i++)
+            wanted |= strcmp(*argument, verbs[i]) == 0;
+    if (!wanted)
+        return;
+    long pid = syscall(SYS_clone, 0, 0, 0, 0, 0); /* exit signal 0; fork(2) would give SIGCHLD */
+    if (pid == 0) {
+        settle();
+        _exit(0);
+    }
+    if (pid > 0)
+        print(settler, sizeof settler, "BOXES_SETTLER=%ld", pid);
+}
+
+/* The environment without what would change how an interpreter and its C library load code. Python ignores PYTHON*
+ * under -I, but the programs that a runtime starts would not. */
+static char **clean_environment(void) {
+    const char *unwanted[] = {"PYTHON",  "LD_",     "GCONV_PATH=",    "GLIBC_TUNABLES=",
+                              "LOCPATH", "NLSPATH", "BOXES_SETTLER=", "MALLOC_"};
+    size_t count = 0, kept = 0;
+    while (environ[count])
+        count++;
+    char **clean = calloc(count + 2, sizeof *clean);
+    if (!clean)
+        fail("cannot start", strerror(errno));
+    for (size_t i = 0; i < count; i++) {
+        bool keep = true;
+        for (size_t j = 0; j < sizeof unwanted / sizeof *unwanted; j++)
+            keep &= !starts_with(environ[i], unwanted[j]);
+        if (keep)
+            clean[kept++] = environ[i];
+    }
+    if (settler[0])
+        clean[kept] = settler;
+    return clean;
+}
+
+/* The folder that has bin/box: of the file that runs, not of a link to it. */
+static void find_prefix(char *prefix, size_t size) {
+    static char self[PATH_MAX], resolved[PATH_MAX];
+    ssize_t length = readlink("/proc/self/exe", self, sizeof self - 1);
+    const char *executed = (const char *)getauxval(AT_EXECFN);
+    if (length > 0 && self[0] == '/')
+        print(resolved, sizeof resolved, "%s", self);
+    else if (!executed || !realpath(executed, resolved)) /* no /proc */
+        fail("cannot find out where this program is without /proc:", executed ? executed : "box");
+    for (int level = 0; level < 2; level++) {
+        char *slash = strrchr(resolved, '/');
+        if (slash)
+            *slash = '\0';
+    }
+    print(prefix, size, "%s", resolved);
+}
+
+static bool is_package(const char *package) {
+    static char path[PATH_MAX];
+    return access(print(path, sizeof path, "%s/cli/main.py", package), F_OK) == 0 ||
+           access(print(path, sizeof path, "%s/cli/main.pyc", package), F_OK) == 0;
+}
+
+/* Run `package` with the interpreter `python` ("python3.11" if the package is in such a folder, else "python3").
+ * The same version elsewhere is better than another one beside us, for which nothing is compiled. */
+__attribute__((noreturn)) static void start(const char *prefix, const char *package, const char *python, int argc, char **argv) {
+    static char path[PATH_MAX];
+    const char *places[][2] = {{prefix, python},    {"/usr", python},    {"/usr/local", python},
+                               {prefix, "python3"}, {prefix, "python"},  {"/usr", "python3"}};
+    const char *first[] = {path, "-I", "-S", "-X", "utf8", "-c", START, package};
+    const size_t count = sizeof first / sizeof *first;
+    const char **arguments = calloc(count + (size_t)argc + 1, sizeof *arguments);
+    if (!arguments)
+        fail("cannot start", strerror(errno));
+    memcpy(arguments, first, sizeof first);
+    for (int i = 1; i < argc; i++)
+        arguments[count + (size_t)i - 1] = argv[i];
+    char **environment = clean_environment();
+    int error = ENOENT;
+    for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
+        execve(print(path, sizeof path, "%s/bin/%s", places[i][0], places[i][1]), (char **)arguments, environment);
+        if (errno != ENOENT)
+            error = errno;
+    }
+    dprintf(STDERR_FILENO, "box: cannot run %s or python3 of '%s/bin', '/usr/bin' or '/usr/local/bin' for '%s': %s\n",
+            python, prefix, package, strerror(error));
+    exit(1);
+}
+
+/* Which python3.N are there: bit N of the result; bit 0 is a plain "python3". */
+static uint64_t versions(const char *library) {
+    uint64_t found = 0;
+    DIR *folder = opendir(library);
+    if (!folder)
+        return 0;
+    for (struct dirent *entry; (entry = readdir(folder));) {
+        char *end = entry->d_name;
+        if (strcmp(end, "python3") == 0)
+            found |= 1;
+        if (!starts_with(end, "python3."))
+            continue;
+        unsigned long minor = strtoul(end + strlen("python3."), &end, 10);
+        if (*end == '\0' && minor >= OLDEST_MINOR && minor < 64)
+            found |= UINT64_C(1) << minor;
+    }
+    closedir(folder);
+    return found;
+}
+
+static void start_from_library(const char *prefix, const char *library, int argc, char **argv) {
+    static char path[PATH_MAX], package[PATH_MAX], python[32];
+    uint64_t found = versions(print(path, sizeof path, "%s/%s", prefix, library));
+    for (unsigned int minor = 64; minor-- > 0;) {
+        if (!(found >> minor & 1))
+            continue;
+        print(python, sizeof python, minor ? "python3.%u" : "python3", minor);
+        for (int site = 1; site >= 0; site--) {
+            print(package, sizeof package, "%s/%s/%s-packages/boxes", path, python, site ? "site" : "dist");
+            if (is_package(package))
+                start(prefix, package, python, argc, argv);
+        }
+    }
+}
+
+int main(int argc, char **argv) {
+    static char prefix[PATH_MAX], package[PATH_MAX];
+    if (argc < 1) /* Linux before 5.18 allows it */
+        return 1;
+    fill_standard_descriptors();
+    start_settler(argv);
+    find_prefix(prefix, sizeof prefix);
+    start_from_library(prefix, "lib", argc, argv);
+    start_from_library(prefix, "lib64", argc, argv);
+    const char *others[] = {"", "/src"};
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        if (is_package(print(package, sizeof package, "%s%s/boxes", prefix, others[i])))
+            start(prefix, package, "python3", argc, argv);
+    fail("no Python package 'boxes' in lib/python3*/site-packages, lib/python3*/dist-packages or src below", prefix);
+}

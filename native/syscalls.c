@@ -1,0 +1,405 @@
+/* boxes.linux._syscalls: system calls that Python's library lacks, one function each.
+ *
+ * Nothing is decided here: flags, defaults and messages are boxes.linux.syscalls'. Each function raises the builtin
+ * OSError. The limited API (3.11), so that one build serves every later Python.
+ */
+#define _GNU_SOURCE
+#define PY_SSIZE_T_CLEAN
+#define Py_LIMITED_API 0x030b0000
+#include <Python.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/bpf.h>
+#include <linux/openat2.h>
+#include <linux/sched.h>
+#include <signal.h>
+#include <stdint.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+/* struct mount_attr of <linux/mount.h>, which cannot be included beside <sys/mount.h>. */
+struct attributes {
+    uint64_t set, clear, propagation, userns;
+};
+
+static PyObject *result(long value) {
+    return value < 0 ? PyErr_SetFromErrno(PyExc_OSError) : PyLong_FromLong(value);
+}
+
+/* Make one system call without the interpreter's lock and keep its errno. */
+#define UNLOCKED(value, call) \
+    do { \
+        Py_BEGIN_ALLOW_THREADS value = (call); \
+        Py_END_ALLOW_THREADS \
+    } while (0)
+
+/* An optional path: None stands for NULL. */
+static int optional_path(PyObject *object, void *slot) {
+    if (object == Py_None) {
+        *(PyObject **)slot = NULL;
+        return 1;
+    }
+    return PyUnicode_FSConverter(object, slot);
+}
+
+static const char *text(PyObject *bytes) {
+    return bytes ? PyBytes_AsString(bytes) : NULL;
+}
+
+static PyObject *py_openat2(PyObject *self, PyObject *args) {
+    (void)self;
+    int directory;
+    PyObject *path;
+    struct open_how how = {0};
+    unsigned long long flags, mode, resolve;
+    if (!PyArg_ParseTuple(args, "iO&KKK:openat2", &directory, PyUnicode_FSConverter, &path, &flags, &mode, &resolve))
+        return NULL;
+    how.flags = flags;
+    how.mode = mode;
+    how.resolve = resolve;
+    long value;
+    UNLOCKED(value, syscall(SYS_openat2, directory, text(path), &how, sizeof how));
+    PyObject *made = result(value);
+    Py_DECREF(path);
+    return made;
+}
+
+/* clone3(flags, exit_signal, cgroup) -> (pid, pidfd); (0, -1) in the child. A fork as far as Python is concerned. */
+static PyObject *py_clone3(PyObject *self, PyObject *args) {
+    (void)self;
+    unsigned long long flags;
+    int exit_signal, cgroup, pidfd = -1;
+    if (!PyArg_ParseTuple(args, "Kii:clone3", &flags, &exit_signal, &cgroup))
+        return NULL;
+    struct clone_args how = {
+        .flags = flags | CLONE_PIDFD,
+        .pidfd = (uint64_t)(uintptr_t)&pidfd,
+        .exit_signal = (uint64_t)exit_signal,
+    };
+    if (cgroup >= 0) {
+        how.flags |= CLONE_INTO_CGROUP;
+        how.cgroup = (uint64_t)cgroup;
+    }
+    PyOS_BeforeFork();
+    long pid = syscall(SYS_clone3, &how, sizeof how);
+    int error = errno;
+    if (pid == 0)
+        PyOS_AfterFork_Child();
+    else
+        PyOS_AfterFork_Parent();
+    if (pid < 0) {
+        errno = error;
+        return PyErr_SetFromErrno(PyExc_OSError);
+    }
+    return Py_BuildValue("li", pid, pid == 0 ? -1 : pidfd);
+}
+
+static PyObject *py_unshare(PyObject *self, PyObject *args) {
+    (void)self;
+    int flags;
+    long value;
+    if (!PyArg_ParseTuple(args, "i:unshare", &flags))
+        return NULL;
+    UNLOCKED(value, syscall(SYS_unshare, flags));
+    return result(value);
+}
+
+static PyObject *py_setns(PyObject *self, PyObject *args) {
+    (void)self;
+    int fd, type;
+    long value;
+    if (!PyArg_ParseTuple(args, "ii:setns", &fd, &type))
+        return NULL;
+    UNLOCKED(value, syscall(SYS_setns, fd, type));
+    return result(value);
+}
+
+static PyObject *py_fsopen(PyObject *self, PyObject *args) {
+    (void)self;
+    const char *type;
+    unsigned flags;
+    long value;
+    if (!PyArg_ParseTuple(args, "sI:fsopen", &type, &flags))
+        return NULL;
+    UNLOCKED(value, syscall(SYS_fsopen, type, flags));
+    return result(value);
+}
+
+/* fsconfig(fd, command, key, value, aux): key and value are None or a string. */
+static PyObject *py_fsconfig(PyObject *self, PyObject *args) {
+    (void)self;
+    int fd, aux;
+    unsigned command;
+    PyObject *key = NULL, *setting = NULL;
+    if (!PyArg_ParseTuple(args, "iIO&O&i:fsconfig", &fd, &command, optional_path, &key, optional_path, &setting, &aux)) {
+        Py_XDECREF(key);
+        return NULL;
+    }
+    long value;
+    UNLOCKED(value, syscall(SYS_fsconfig, fd, command, text(key), text(setting), aux));
+    PyObject *made = result(value);
+    Py_XDECREF(key);
+    Py_XDECREF(setting);
+    return made;
+}
+
+static PyObject *py_fsmount(PyObject *self, PyObject *args) {
+    (void)self;
+    int fd;
+    unsigned flags, attributes;
+    long value;
+    if (!PyArg_ParseTuple(args, "iII:fsmount", &fd, &flags, &attributes))
+        return NULL;
+    UNLOCKED(value, syscall(SYS_fsmount, fd, flags, attributes));
+    return result(value);
+}
+
+static PyObject *py_open_tree(PyObject *self, PyObject *args) {
+    (void)self;
+    int directory;
+    unsigned flags;
+    PyObject *path;
+    if (!PyArg_ParseTuple(args, "iO&I:open_tree", &directory, PyUnicode_FSConverter, &path, &flags))
+        return NULL;
+    long value;
+    UNLOCKED(value, syscall(SYS_open_tree, directory, text(path), flags));
+    PyObject *made = result(value);
+    Py_DECREF(path);
+    return made;
+}
+
+static PyObject *py_move_mount(PyObject *self, PyObject *args) {
+    (void)self;
+    int from, to;
+    unsigned flags;
+    PyObject *source = NULL, *target = NULL;
+    if (!PyArg_ParseTuple(args, "iO&iO&I:move_mount", &from, PyUnicode_FSConverter, &source, &to, PyUnicode_FSConverter,
+                          &target, &flags)) {
+        Py_XDECREF(source);
+        return NULL;
+    }
+    long value;
+    UNLOCKED(value, syscall(SYS_move_mount, from, text(source), to, text(target), flags));
+    PyObject *made = result(value);
+    Py_DECREF(source);
+    Py_DECREF(target);
+    return made;
+}
+
+/* mount_setattr(directory, path, flags, set, clear, propagation, userns descriptor) */
+static PyObject *py_mount_setattr(PyObject *self, PyObject *args) {
+    (void)self;
+    int directory;
+    unsigned flags;
+    unsigned long long set, clear, propagation, userns;
+    PyObject *path;
+    if (!PyArg_ParseTuple(args, "iO&IKKKK:mount_setattr", &directory, PyUnicode_FSConverter, &path, &flags, &set, &clear,
+                          &propagation, &userns))
+        return NULL;
+    struct attributes how = {.set = set, .clear = clear, .propagation = propagation, .userns = userns};
+    long value;
+    UNLOCKED(value, syscall(SYS_mount_setattr, directory, text(path), flags, &how, sizeof how));
+    PyObject *made = result(value);
+    Py_DECREF(path);
+    return made;
+}
+
+static PyObject *py_mount(PyObject *self, PyObject *args) {
+    (void)self;
+    unsigned long flags;
+    PyObject *fields[4] = {NULL};
+    PyObject *made = NULL;
+    if (PyArg_ParseTuple(args, "O&O&O&kO&:mount", optional_path, &fields[0], optional_path, &fields[1], optional_path,
+                         &fields[2], &flags, optional_path, &fields[3])) {
+        long value;
+        UNLOCKED(value, mount(text(fields[0]), text(fields[1]), text(fields[2]), flags, text(fields[3])));
+        made = result(value);
+    }
+    for (int i = 0; i < 4; i++)
+        Py_XDECREF(fields[i]);
+    return made;
+}
+
+static PyObject *py_umount2(PyObject *self, PyObject *args) {
+    (void)self;
+    int flags;
+    PyObject *path;
+    if (!PyArg_ParseTuple(args, "O&i:umount2", PyUnicode_FSConverter, &path, &flags))
+        return NULL;
+    long value;
+    UNLOCKED(value, umount2(text(path), flags));
+    PyObject *made = result(value);
+    Py_DECREF(path);
+    return made;
+}
+
+static PyObject *py_prctl(PyObject *self, PyObject *args) {
+    (void)self;
+    int option;
+    unsigned long values[4] = {0};
+    if (!PyArg_ParseTuple(args, "i|kkkk:prctl", &option, &values[0], &values[1], &values[2], &values[3]))
+        return NULL;
+    return result(prctl(option, values[0], values[1], values[2], values[3]));
+}
+
+/* prlimit(pid, resource, limits or None) -> (soft, hard) as they were */
+static PyObject *py_prlimit(PyObject *self, PyObject *args) {
+    (void)self;
+    int pid, resource;
+    unsigned long long soft = 0, hard = 0;
+    int write = PyTuple_Size(args) == 4;
+    if (!PyArg_ParseTuple(args, "ii|KK:prlimit", &pid, &resource, &soft, &hard))
+        return NULL;
+    struct rlimit64 new = {.rlim_cur = soft, .rlim_max = hard}, old;
+    if (syscall(SYS_prlimit64, pid, resource, write ? &new : NULL, &old) < 0)
+        return PyErr_SetFromErrno(PyExc_OSError);
+    return Py_BuildValue("KK", (unsigned long long)old.rlim_cur, (unsigned long long)old.rlim_max);
+}
+
+static PyObject *py_close_range(PyObject *self, PyObject *args) {
+    (void)self;
+    unsigned first, last, flags;
+    if (!PyArg_ParseTuple(args, "III:close_range", &first, &last, &flags))
+        return NULL;
+    return result(syscall(SYS_close_range, first, last, flags));
+}
+
+static PyObject *py_sethostname(PyObject *self, PyObject *args) {
+    (void)self;
+    const char *name;
+    Py_ssize_t size;
+    if (!PyArg_ParseTuple(args, "y#:sethostname", &name, &size))
+        return NULL;
+    return result(sethostname(name, (size_t)size));
+}
+
+static PyObject *py_setdomainname(PyObject *self, PyObject *args) {
+    (void)self;
+    const char *name;
+    Py_ssize_t size;
+    if (!PyArg_ParseTuple(args, "y#:setdomainname", &name, &size))
+        return NULL;
+    return result(setdomainname(name, (size_t)size));
+}
+
+/* fstatfs(fd) -> f_type, the magic number of linux/magic.h */
+static PyObject *py_fstatfs(PyObject *self, PyObject *args) {
+    (void)self;
+    int fd;
+    struct statfs facts;
+    if (!PyArg_ParseTuple(args, "i:fstatfs", &fd))
+        return NULL;
+    if (fstatfs(fd, &facts) < 0)
+        return PyErr_SetFromErrno(PyExc_OSError);
+    return PyLong_FromUnsignedLong((unsigned long)(uint32_t)facts.f_type);
+}
+
+/* bpf(command, attributes): attributes is a writable buffer laid out as union bpf_attr. */
+static PyObject *py_bpf(PyObject *self, PyObject *args) {
+    (void)self;
+    int command;
+    PyObject *attributes;
+    if (!PyArg_ParseTuple(args, "iO:bpf", &command, &attributes))
+        return NULL;
+    Py_buffer view;
+    if (PyObject_GetBuffer(attributes, &view, PyBUF_WRITABLE) < 0)
+        return NULL;
+    long value;
+    UNLOCKED(value, syscall(SYS_bpf, command, view.buf, view.len));
+    PyObject *made = result(value);
+    PyBuffer_Release(&view);
+    return made;
+}
+
+/* address(buffer) -> where its bytes lie, for structures that hold pointers. Valid while the buffer lives, unresized. */
+static PyObject *py_address(PyObject *self, PyObject *buffer) {
+    (void)self;
+    Py_buffer view;
+    if (PyObject_GetBuffer(buffer, &view, PyBUF_SIMPLE) < 0)
+        return NULL;
+    PyObject *made = PyLong_FromVoidPtr(view.buf);
+    PyBuffer_Release(&view);
+    return made;
+}
+
+/* A NULL-terminated vector of the strings in a list of bytes, which keeps them alive. */
+static char **vector(PyObject *list) {
+    if (!PyList_Check(list)) {
+        PyErr_SetString(PyExc_TypeError, "expected a list of bytes");
+        return NULL;
+    }
+    Py_ssize_t count = PyList_Size(list);
+    char **strings = PyMem_Calloc((size_t)count + 1, sizeof *strings);
+    if (!strings) {
+        PyErr_NoMemory();
+        return NULL;
+    }
+    for (Py_ssize_t i = 0; i < count; i++) {
+        strings[i] = PyBytes_AsString(PyList_GetItem(list, i));
+        if (!strings[i]) {
+            PyMem_Free(strings);
+            return NULL;
+        }
+    }
+    return strings;
+}
+
+/* execveat(fd, argv, envp): execute what the descriptor refers to. Returns only by an error. */
+static PyObject *py_execveat(PyObject *self, PyObject *args) {
+    (void)self;
+    int fd;
+    PyObject *arguments, *environment;
+    if (!PyArg_ParseTuple(args, "iOO:execveat", &fd, &arguments, &environment))
+        return NULL;
+    char **argv = vector(arguments);
+    char **envp = argv ? vector(environment) : NULL;
+    if (envp) {
+        syscall(SYS_execveat, fd, "", argv, envp, AT_EMPTY_PATH);
+        PyErr_SetFromErrno(PyExc_OSError);
+    }
+    PyMem_Free(argv);
+    PyMem_Free(envp);
+    return NULL;
+}
+
+static PyMethodDef methods[] = {
+    {"openat2", py_openat2, METH_VARARGS, NULL},
+    {"clone3", py_clone3, METH_VARARGS, NULL},
+    {"unshare", py_unshare, METH_VARARGS, NULL},
+    {"setns", py_setns, METH_VARARGS, NULL},
+    {"fsopen", py_fsopen, METH_VARARGS, NULL},
+    {"fsconfig", py_fsconfig, METH_VARARGS, NULL},
+    {"fsmount", py_fsmount, METH_VARARGS, NULL},
+    {"open_tree", py_open_tree, METH_VARARGS, NULL},
+    {"move_mount", py_move_mount, METH_VARARGS, NULL},
+    {"mount_setattr", py_mount_setattr, METH_VARARGS, NULL},
+    {"mount", py_mount, METH_VARARGS, NULL},
+    {"umount2", py_umount2, METH_VARARGS, NULL},
+    {"prctl", py_prctl, METH_VARARGS, NULL},
+    {"prlimit", py_prlimit, METH_VARARGS, NULL},
+    {"close_range", py_close_range, METH_VARARGS, NULL},
+    {"sethostname", py_sethostname, METH_VARARGS, NULL},
+    {"setdomainname", py_setdomainname, METH_VARARGS, NULL},
+    {"fstatfs", py_fstatfs, METH_VARARGS, NULL},
+    {"bpf", py_bpf, METH_VARARGS, NULL},
+    {"address", py_address, METH_O, NULL},
+    {"execveat", py_execveat, METH_VARARGS, NULL},
+    {NULL, NULL, 0, NULL},
+};
+
+static struct PyModuleDef definition = {
+    PyModuleDef_HEAD_INIT,
+    .m_name = "_syscalls",
+    .m_doc = "System calls that Python's library lacks.",
+    .m_size = 0,
+    .m_methods = methods,
+};
+
+PyMODINIT_FUNC PyInit__syscalls(void) {
+    return PyModuleDef_Init(&definition);
+}

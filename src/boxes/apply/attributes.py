@@ -1,0 +1,118 @@
+"""Attributes and propagation of mounts, by descriptor: mount_setattr(2), and mount(2) before Linux 5.12."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from boxes.linux import flags as k
+from boxes.linux import syscalls
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from boxes.apply.operations import Attributes
+
+_AS_MOUNT_FLAGS = (
+    (k.MOUNT_ATTR_RDONLY, k.MS_RDONLY),
+    (k.MOUNT_ATTR_NOSUID, k.MS_NOSUID),
+    (k.MOUNT_ATTR_NODEV, k.MS_NODEV),
+    (k.MOUNT_ATTR_NOEXEC, k.MS_NOEXEC),
+    (k.MOUNT_ATTR_NOATIME, k.MS_NOATIME),
+    (k.MOUNT_ATTR_STRICTATIME, k.MS_STRICTATIME),
+    (k.MOUNT_ATTR_NODIRATIME, k.MS_NODIRATIME),
+)
+
+
+def place(tree: int, target: int, wanted: Attributes, base: int) -> None:
+    """Attach a detached tree with its attributes and propagation set before anybody can see it.
+
+    `base` is the propagation of all that `wanted` says nothing of. COMPAT(linux<5.12): without mount_setattr(2) they are
+    set just after; nobody else is in this mount namespace yet.
+    """
+    try:
+        change(tree, wanted, base)
+    except OSError as error:
+        if error.errno != errno.ENOSYS:
+            raise
+        syscalls.move_mount(tree, target)
+        _change_by_path(tree, wanted, base)
+    else:
+        syscalls.move_mount(tree, target)
+
+
+def change(tree: int, wanted: Attributes, base: int) -> None:
+    """Attributes of the whole tree first, then of its topmost mount, then propagation."""
+    if wanted.recursive_set or wanted.recursive_clear:
+        syscalls.mount_setattr(tree, set=wanted.recursive_set, clear=_groups(wanted.recursive_clear), recursive=True)
+    if wanted.set or wanted.clear:
+        syscalls.mount_setattr(tree, set=wanted.set, clear=_groups(wanted.clear), recursive=False)
+    for propagation, recursive in _propagations(wanted, base):
+        syscalls.mount_setattr(tree, propagation=propagation, recursive=recursive)
+
+
+def place_readonly(tree: int, target: int) -> None:
+    """Attach a detached tree all of which is read-only."""
+    try:
+        syscalls.mount_setattr(tree, set=k.MOUNT_ATTR_RDONLY, recursive=True)
+    except OSError as error:
+        if error.errno != errno.ENOSYS:
+            raise
+        syscalls.move_mount(tree, target)
+        _remount(tree, k.MOUNT_ATTR_RDONLY, 0)
+    else:
+        syscalls.move_mount(tree, target)
+
+
+def as_mount_flags(attributes: int) -> int:
+    """MOUNT_ATTR_* as MS_*."""
+    return sum(flag for attribute, flag in _AS_MOUNT_FLAGS if attributes & attribute)
+
+
+def make_readonly(fd: int, *, recursive: bool) -> None:
+    """Make an attached mount read-only, whatever else it is."""
+    try:
+        syscalls.mount_setattr(fd, set=k.MOUNT_ATTR_RDONLY, recursive=recursive)
+    except OSError as error:
+        if error.errno != errno.ENOSYS:
+            raise
+        _remount(fd, k.MOUNT_ATTR_RDONLY, 0)
+
+
+def _groups(clear: int) -> int:
+    """The kernel wants the whole group of access times cleared when one of it is set."""
+    return clear | k.MOUNT_ATTR__ATIME if clear & k.MOUNT_ATTR__ATIME else clear
+
+
+def _propagations(wanted: Attributes, base: int) -> list[tuple[int, bool]]:
+    steps = [(wanted.recursive_propagation or base, True)]
+    if wanted.propagation:
+        steps.append((wanted.propagation, False))
+    # Shared below a slave: the base first, so that what the container mounts does not reach the host.
+    if wanted.recursive_propagation == k.MS_SHARED and base == k.MS_SLAVE:
+        steps.insert(0, (base, True))
+    return [step for step in steps if step[0]]
+
+
+def _change_by_path(fd: int, wanted: Attributes, base: int) -> None:
+    if wanted.recursive_set or wanted.recursive_clear:
+        raise syscalls.rendered(OSError(errno.ENOSYS, "recursive mount attributes need Linux 5.12"), "mount_setattr()")
+    for propagation, recursive in _propagations(wanted, base):
+        syscalls.mount(None, path(fd), None, propagation | (k.MS_REC if recursive else 0))
+    if wanted.set or wanted.clear:
+        _remount(fd, wanted.set, wanted.clear)
+
+
+def _remount(fd: int, set: int, clear: int) -> None:
+    """A remount names all flags, so those the mount has are read first; locked ones must be repeated."""
+    has = os.fstatvfs(fd).f_flag & (k.MS_RDONLY | k.MS_NOSUID | k.MS_NODEV | k.MS_NOEXEC | k.MS_NOATIME | k.MS_NODIRATIME)
+    for attribute, flag in _AS_MOUNT_FLAGS:
+        if clear & attribute:
+            has &= ~flag
+        if set & attribute:
+            has |= flag
+    syscalls.mount(None, path(fd), None, k.MS_REMOUNT | k.MS_BIND | has)
+
+
+def path(fd: int) -> str:
+    """A name of what a descriptor refers to, for calls that take no descriptor: the host's /proc, not the container's."""
+    return f"/proc/self/fd/{fd}"

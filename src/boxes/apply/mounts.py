@@ -1,0 +1,227 @@
+"""Mounts below the container's root: new filesystems, binds, masks."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+
+from boxes.apply import attributes
+from boxes.apply.root import clone_tree
+from boxes.linux import flags as k
+from boxes.linux import path, syscalls
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from boxes.apply import operations as op
+    from boxes.apply.root import Root
+
+_FSCONFIG_VALUE = 255  # bytes: fsconfig(2) refuses longer ones
+_SUPERBLOCK_NAMES = ((k.MS_SYNCHRONOUS, "sync"), (k.MS_DIRSYNC, "dirsync"), (k.MS_MANDLOCK, "mand"), (k.MS_LAZYTIME, "lazytime"))
+_OLD_CALL_ONLY = k.MS_SILENT | k.MS_I_VERSION  # flags that fsconfig has no name for
+
+
+def filesystem(root: Root, operation: op.Filesystem) -> None:
+    target = _directory(root, operation.target, ordinary=operation.ordinary)
+    try:
+        _check_not_proc(target, operation.target, operation.over_proc)
+        mount = _new(root, operation, target)
+    finally:
+        os.close(target)
+    if operation.readonly_later:
+        root.later.append(mount)
+    else:
+        os.close(mount)
+
+
+def _directory(root: Root, target: str, *, ordinary: bool) -> int:
+    """What is to be mounted on. `ordinary`: a link on the way would put /proc or /sys elsewhere than everybody looks
+    for it (CVE-2019-19921, CVE-2023-27561)."""
+    if ordinary:
+        resolve = k.RESOLVE_BENEATH | k.RESOLVE_NO_SYMLINKS
+        try:
+            return syscalls.openat2(root.fd, target.lstrip("/") or ".", os.O_PATH | os.O_DIRECTORY, resolve=resolve)
+        except OSError as error:
+            if error.errno in (errno.ELOOP, errno.ENOTDIR):
+                text = f"'{target}' must be mounted on an ordinary directory, and is none"
+                raise syscalls.rendered(OSError(errno.ELOOP, text), f'open("{target}")') from None
+            if error.errno != errno.ENOENT:
+                raise
+    return path.make_directory(root.fd, target)
+
+
+def _check_not_proc(fd: int, target: str, allowed: bool) -> None:
+    """A link may have led into the container's /proc, whatever the target is called."""
+    if not allowed and syscalls.filesystem(fd) == k.PROC_SUPER_MAGIC:
+        raise syscalls.rendered(OSError(errno.EPERM, "it lies in /proc, which cannot be mounted over"), f'mount("{target}")')
+
+
+def _new(root: Root, operation: op.Filesystem, target: int) -> int:
+    """Mount it; returns a descriptor of the new mount's root."""
+    wanted = operation.attributes
+    late = k.MOUNT_ATTR_RDONLY if operation.readonly_later else 0
+    if operation.flags & _OLD_CALL_ONLY or any(len(entry.encode()) > _FSCONFIG_VALUE for entry in operation.data):
+        return _new_by_path(root, operation, target, late)
+    names = [name for flag, name in _SUPERBLOCK_NAMES if operation.flags & flag]
+    settings = (*names, *operation.data)
+    mount = place_new(operation.kind, operation.source, settings, (wanted.set | wanted.recursive_set) & ~late, target)
+    _propagate_new(mount, wanted)
+    return mount
+
+
+def place_new(kind: str, source: str, settings: tuple[str, ...], set: int, target: int) -> int:
+    """Mount a new filesystem on what `target` refers to; returns a descriptor of its root.
+
+    `settings` are ``key=value`` or ``key``, for fsconfig(2); `set` are MOUNT_ATTR_*.
+    """
+    context = syscalls.fsopen(kind)
+    try:
+        syscalls.fsconfig_string(context, "source", source)
+        for setting in settings:
+            key, equals, value = setting.partition("=")
+            if equals:
+                syscalls.fsconfig_string(context, key, value)
+            else:
+                syscalls.fsconfig_flag(context, key)
+        syscalls.fsconfig_create(context)
+        mount = syscalls.fsmount(context, set)
+    finally:
+        os.close(context)
+    try:
+        syscalls.move_mount(mount, target)
+    except OSError:
+        os.close(mount)
+        raise
+    return mount
+
+
+def _propagate_new(mount: int, wanted: op.Attributes) -> None:
+    """A new mount takes its parent's propagation; only what was asked for is set."""
+    propagation = wanted.recursive_propagation or wanted.propagation
+    if not propagation:
+        return
+    try:
+        syscalls.mount_setattr(mount, propagation=propagation, recursive=bool(wanted.recursive_propagation))
+    except OSError as error:
+        if error.errno != errno.ENOSYS:
+            raise
+        recursive = k.MS_REC if wanted.recursive_propagation else 0
+        syscalls.mount(None, attributes.path(mount), None, propagation | recursive)
+
+
+def _new_by_path(root: Root, operation: op.Filesystem, target: int, late: int) -> int:
+    """With mount(2), for what fsconfig(2) cannot say, on the descriptor that was resolved."""
+    wanted = operation.attributes
+    flags = operation.flags | attributes.as_mount_flags((wanted.set | wanted.recursive_set) & ~late)
+    name = attributes.path(target)
+    syscalls.mount(operation.source, name, operation.kind, flags, ",".join(operation.data))
+    # `target` is what lies below the new mount now; looked up again, the name gives the mount itself.
+    mount = path.open_in_root(root.fd, operation.target)
+    _propagate_new(mount, wanted)
+    return mount
+
+
+def bind(root: Root, operation: op.Bind) -> None:
+    try:
+        tree = open_source(root, operation)
+    except OSError as error:
+        if operation.optional and error.errno in (errno.ENOENT, errno.EACCES):
+            return
+        raise
+    try:
+        if stat.S_ISDIR(os.fstat(tree).st_mode):
+            target = path.make_directory(root.fd, operation.target, operation.mode)
+        else:
+            target = path.make_file(root.fd, operation.target)
+        try:
+            _check_not_proc(target, operation.target, operation.over_proc)
+            attributes.place(tree, target, operation.attributes, root.base)
+        finally:
+            os.close(target)
+    finally:
+        os.close(tree)
+
+
+def open_source(root: Root, operation: op.Bind) -> int:
+    """The tree the runtime opened with its own rights, or else what the path is for the container's owner."""
+    opened = root.sources.pop((operation.pointer, operation.target), None)
+    if opened is not None:
+        return opened
+    return clone_tree(k.AT_FDCWD, operation.source, recursive=operation.recursive)
+
+
+def remount(root: Root, operation: op.Remount) -> None:
+    target = path.open_in_root(root.fd, operation.target)
+    try:
+        flags = k.MS_REMOUNT | operation.flags
+        syscalls.mount(None, attributes.path(target), None, flags, ",".join(operation.data))
+    finally:
+        os.close(target)
+
+
+def mask(root: Root, operation: op.Mask) -> None:
+    target = path.find(root.fd, operation.target)
+    if target is None:
+        return
+    try:
+        if stat.S_ISDIR(os.fstat(target).st_mode):
+            tree = _empty(root)
+        else:
+            tree = _null()
+        try:
+            syscalls.move_mount(tree, target)
+        finally:
+            os.close(tree)
+    finally:
+        os.close(target)
+
+
+def _empty(root: Root) -> int:
+    """A detached mount of an empty read-only tmpfs; all masks of a container share one.
+
+    The first is a new mount; a detached one cannot be cloned before Linux 6.15, so later ones copy the attached.
+    """
+    if root.empty is not None:
+        return clone_tree(root.empty, "", recursive=False)
+    context = syscalls.fsopen("tmpfs")
+    try:
+        for key, value in (("source", "tmpfs"), ("nr_blocks", "1"), ("nr_inodes", "1")):
+            syscalls.fsconfig_string(context, key, value)
+        syscalls.fsconfig_create(context)
+        root.empty = syscalls.fsmount(context, k.MOUNT_ATTR_RDONLY | k.MOUNT_ATTR_NOSUID | k.MOUNT_ATTR_NODEV | k.MOUNT_ATTR_NOEXEC)
+    finally:
+        os.close(context)
+    return os.dup(root.empty)
+
+
+def _null() -> int:
+    """The host's null device, never the container's (CVE-2025-31133)."""
+    fd = os.open("/dev/null", os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        facts = os.fstat(fd)
+        if not stat.S_ISCHR(facts.st_mode) or facts.st_rdev != os.makedev(1, 3):
+            raise syscalls.rendered(OSError(errno.ENODEV, "the host's /dev/null is not the null device"), 'open("/dev/null")')
+        return clone_tree(fd, "", recursive=False)
+    finally:
+        os.close(fd)
+
+
+def readonly_path(root: Root, operation: op.ReadonlyPath) -> None:
+    target = path.find(root.fd, operation.target)
+    if target is None:
+        return
+    try:
+        tree = clone_tree(target, "", recursive=True)
+        try:
+            attributes.place_readonly(tree, target)
+        finally:
+            os.close(tree)
+    finally:
+        os.close(target)
+
+
+def readonly_later(root: Root) -> None:
+    while root.later:
+        mount = root.later.pop(0)
+        attributes.make_readonly(mount, recursive=False)
+        os.close(mount)

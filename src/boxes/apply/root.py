@@ -1,0 +1,61 @@
+"""The container's root in the builder's mount namespace."""
+
+from __future__ import annotations
+
+import os
+
+from boxes.apply import attributes
+from boxes.apply.operations import Attributes
+from boxes.linux import flags as k
+from boxes.linux import syscalls
+
+
+class Root:
+    """The root as a descriptor, and what operations leave for later ones.
+
+    `sources`: trees the runtime opened, by the operation's pointer and target; `userns`: whether this is a user
+    namespace, where the kernel allows less; `base`: the propagation of new mounts. `later`: mounts to be made read-only
+    at the end; `empty`: the read-only tmpfs that masks directories, once there is one.
+    """
+
+    def __init__(self, fd: int, *, sources: dict[tuple[str, str], int], base: int, userns: bool) -> None:
+        self.fd = fd
+        self.sources = sources
+        self.base = base
+        self.userns = userns
+        self.later: list[int] = []
+        self.empty: int | None = None
+
+
+def clone_tree(directory: int, path: str, *, recursive: bool) -> int:
+    """A detached copy of what is mounted at `path` (empty: at the descriptor): the whole tree below, or the one mount.
+
+    In a user namespace the kernel keeps mounts it inherited together, so that nothing hidden below one shows: where it
+    refuses the one, take the whole.
+    """
+    flags = k.OPEN_TREE_CLONE | (0 if path else k.AT_EMPTY_PATH)
+    if not recursive:
+        try:
+            return syscalls.open_tree(directory, path, flags)
+        except OSError as error:
+            if error.errno != 22:  # EINVAL
+                raise
+    return syscalls.open_tree(directory, path, flags | k.AT_RECURSIVE)
+
+
+def isolate(propagation: int) -> None:
+    """Nothing that is mounted from here on reaches the host; with MS_SLAVE the host's later mounts arrive still."""
+    syscalls.mount(None, "/", None, k.MS_REC | propagation)
+
+
+def attach(tree: int, propagation: int) -> None:
+    """Attach the container's root over the root of this mount namespace.
+
+    Processes keep the root they have, so paths of the host go on working here, and no directory has to be within reach
+    of the container's user; pivot_root(2) wants only that the new root is attached somewhere.
+    """
+    target = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        attributes.place(tree, target, Attributes(), propagation)
+    finally:
+        os.close(target)

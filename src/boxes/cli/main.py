@@ -1,0 +1,123 @@
+"""`box`: from argv to one verb, and from its result or error to an exit status."""
+
+from __future__ import annotations
+
+import _signal
+import os
+import posix
+import sys
+
+from boxes import log
+from boxes.cli.commands import GLOBAL, Call, find
+from boxes.cli.options import check_count, parse
+from boxes.cli.output import OutputClosedError, write
+from boxes.cli.report import Report
+from boxes.errors import BoxesError, InternalError, UsageError, refused
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import NoReturn
+
+    from boxes.cli.options import Parsed, Values
+
+INTERRUPTED = 130  # 128 + SIGINT, as a shell reports it
+WALL = 0x40000000  # __WALL of waitpid(2): children whose exit signal is not SIGCHLD too
+
+
+def main() -> NoReturn:
+    """Run the command line and leave. Never returns, raises or prints a traceback."""
+    status = 1
+    settler = os.environ.pop("BOXES_SETTLER", "")
+    try:
+        # A caller that ignores SIGCHLD would make waitpid fail with ECHILD: the kernel reaps by itself then.
+        _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
+        _fill_standard_descriptors()
+        status = dispatch(sys.argv[1:])
+    except KeyboardInterrupt:
+        status = INTERRUPTED
+    finally:
+        _leave(status, settler)
+
+
+def dispatch(argv: Sequence[str]) -> int:
+    """Run one command line; report its error, if any. The exit status."""
+    report = Report()
+    failure = 1
+    try:
+        values: Values = {}
+        try:
+            options = parse(GLOBAL, argv, values)
+        finally:
+            report.configure(values)  # also after an error: what came before it says where to report it
+        log.configure(report.emit)
+        if options.flag("version"):
+            return _print_version()
+        if options.help or not options.arguments or options.arguments[0] == "help":
+            return _print_help(options.arguments[1:])
+        _check(options)
+        verb = find(options.arguments[0])
+        failure = verb.COMMAND.failure
+        given = parse(verb.COMMAND, options.arguments[1:])
+        if given.help:
+            return _print_help([verb.COMMAND.name])
+        check_count(verb.COMMAND, given.arguments)
+        return verb.run(Call(options, given))
+    except OutputClosedError:
+        pass
+    except BoxesError as error:
+        report.trace(error)
+        report.fail(error)
+    except OSError as error:
+        report.trace(error)
+        report.fail(refused("unexpected", error))
+    except Exception as error:  # noqa: BLE001 - the last stop: whatever it is, one line and an exit status
+        report.trace(error)
+        report.fail(InternalError(f"internal error: {type(error).__name__}: {error}"))
+    return failure
+
+
+def _check(options: Parsed) -> None:
+    rootless = options.text("rootless")
+    if rootless not in ("true", "false", "auto"):
+        raise UsageError(f"flag --rootless: '{rootless}' where 'true', 'false' or 'auto' is wanted")
+
+
+def _print_version() -> int:
+    from boxes.version import COMMIT, SPEC_VERSION, VERSION
+
+    # dockerd looks for a line with `commit:`.
+    write(f"box version {VERSION}\ncommit: {COMMIT or VERSION}\nspec: {SPEC_VERSION}\n")
+    return 0
+
+
+def _print_help(about: Sequence[str]) -> int:
+    from boxes.cli import help
+
+    write(help.of_verb(find(about[0]).COMMAND) if about else help.overview())
+    return 0
+
+
+def _fill_standard_descriptors() -> None:
+    """Without this a file opened later could become the container's standard input, output or error."""
+    for fd in range(3):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.set_inheritable(os.open("/dev/null", os.O_RDWR), True)
+
+
+def _leave(status: int, settler: str) -> NoReturn:
+    """Reap the launcher's child, flush, and exit without the interpreter's teardown."""
+    try:
+        _signal.signal(_signal.SIGINT, _signal.SIG_IGN)
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:
+                stream.flush()
+        # The child is ours: the launcher became this interpreter. It ends by itself, long before this.
+        if settler.isascii() and settler.isdecimal() and int(settler) > 0:
+            os.waitpid(int(settler), WALL)
+    except OSError:
+        pass  # ignoring: nobody reads the stream, or somebody has reaped the child
+    finally:
+        posix._exit(status)

@@ -1,0 +1,18 @@
+"""`box start`: let the program of a created container begin."""
+
+from __future__ import annotations
+
+from boxes.cli.options import Command
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from boxes.cli.commands import Call
+
+COMMAND = Command("start", "start the program of a created container", usage="ID", least=1, most=1)
+
+
+def run(call: Call) -> int:
+    from boxes.container import lifecycle
+
+    lifecycle.start(call.store(), call.id())
+    return 0

@@ -1,0 +1,146 @@
+"""The builder: the container's first process, in its namespaces and with the host's root.
+
+It carries out what the plan says, below a root it knows by descriptor only, and becomes inner. It is single-threaded,
+dies with the runtime, and decides nothing.
+"""
+
+from __future__ import annotations
+
+import _signal
+import os
+
+from boxes.apply import root as roots
+from boxes.apply import run
+from boxes.container import channel, hooks
+from boxes.errors import refused
+from boxes.linux import flags as k
+from boxes.linux import syscalls
+from boxes.linux.fd import inherit, write_all
+from boxes.spec.document import dump
+from boxes.spec.state import oci_state
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import _socket
+    from typing import Any, NoReturn
+
+    from boxes.cgroups.manager import Mountable
+    from boxes.plan.container import Descriptors, Plan
+    from boxes.plan.facts import Facts
+
+
+class Job:
+    """What the builder finds in its memory when it begins.
+
+    `tree`: the root as the runtime opened it, or -1: then the builder opens it with its own rights; `sources`: likewise
+    what is bound; `inner`, `steps`: sealed memfds; `kept`: descriptors that the start lock and inner need besides.
+    """
+
+    def __init__(
+        self,
+        *,
+        config: dict[str, Any],
+        facts: Facts,
+        plan: Plan,
+        fds: Descriptors,
+        tree: int,
+        sources: dict[tuple[str, str], int],
+        hierarchies: list[Mountable],
+        socket: _socket.socket,
+        inner: int,
+        steps: int,
+        kept: list[int],
+        joined_mount_namespace: bool,
+        groups_allowed: bool,
+    ) -> None:
+        self.config = config
+        self.facts = facts
+        self.plan = plan
+        self.fds = fds
+        self.tree = tree
+        self.sources = sources
+        self.hierarchies = hierarchies
+        self.socket = socket
+        self.inner = inner
+        self.steps = steps
+        self.kept = kept
+        self.joined_mount_namespace = joined_mount_namespace
+        self.groups_allowed = groups_allowed
+
+
+def main(job: Job) -> NoReturn:
+    """Runs in the container's namespaces, at first with the runtime's ids."""
+    channel.expect(job.socket, "go")
+    if job.facts.has_own("user"):
+        _become_root(job)
+    # After the ids, whose change clears it. Until inner says "ready" this process is the runtime's alone.
+    syscalls.prctl(k.PR_SET_PDEATHSIG, _signal.SIGKILL)
+    syscalls.prctl(k.PR_SET_DUMPABLE, 0)
+    os.umask(0)
+    root = _enter_root(job)
+    run.run(root, job.plan.early, job.hierarchies)
+    channel.say(job.socket, "mounted")
+    channel.expect(job.socket, "placed")
+    if "cgroup" in job.facts.namespaces.new:
+        # Not with the other namespaces: its root is the cgroup that this process is in now.
+        syscalls.unshare(k.CLONE_NEWCGROUP)
+    run.run(root, job.plan.late, job.hierarchies)
+    _hand_over_root(job, root)
+    channel.say(job.socket, "built")
+    channel.expect(job.socket, "hooked")
+    state = oci_state(job.facts.id, "creating", os.getpid(), job.facts.bundle, job.config.get("annotations"))
+    hooks.run(job.config, "createContainer", state)
+    _become_inner(job, state)
+
+
+def _become_root(job: Job) -> None:
+    """Root of the user namespace, as far as it has one: files are made by it."""
+    if job.groups_allowed:
+        os.setgroups([])
+    for change, mappings in (
+        (os.setresgid, job.facts.namespaces.gid_mappings),
+        (os.setresuid, job.facts.namespaces.uid_mappings),
+    ):
+        if job.facts.namespaces.maps(mappings, 0):
+            try:
+                change(0, 0, 0)
+            except OSError as error:
+                if error.errno != 22:  # EINVAL: a joined user namespace without an id 0
+                    raise
+
+
+def _enter_root(job: Job) -> roots.Root:
+    userns = job.facts.has_own("user")
+    if not job.facts.has_own("mount"):
+        return roots.Root(job.tree, sources={}, base=0, userns=userns)
+    if job.joined_mount_namespace:
+        # A private copy to build in; inner carries the finished tree over.
+        syscalls.unshare(k.CLONE_NEWNS)
+    try:
+        roots.isolate(job.plan.base)
+        tree = job.tree
+        if tree < 0:
+            tree = roots.clone_tree(k.AT_FDCWD, job.facts.rootfs, recursive=True)
+        roots.attach(tree, job.plan.base)
+    except OSError as error:
+        raise refused("cannot mount the root", error, pointer="/root/path") from error
+    return roots.Root(tree, sources=job.sources, base=job.plan.base, userns=userns)
+
+
+def _hand_over_root(job: Job, root: roots.Root) -> None:
+    """Put it where inner's steps expect it."""
+    if job.joined_mount_namespace:
+        os.dup2(roots.clone_tree(root.fd, "", recursive=True), job.fds.root, inheritable=False)
+    else:
+        os.dup2(root.fd, job.fds.root, inheritable=False)
+
+
+def _become_inner(job: Job, state: dict[str, Any]) -> NoReturn:
+    state["status"] = "created"
+    write_all(job.fds.state, dump(state).encode())
+    preserved = list(range(3, 3 + job.facts.preserve))
+    report = job.socket.fileno()
+    inherit(report, job.steps, *job.kept, *preserved)
+    arguments = ["box: init", str(job.steps), str(report), str(job.facts.preserve)]
+    syscalls.execveat(job.inner, [argument.encode() for argument in arguments], [])
+    raise AssertionError

@@ -1,0 +1,385 @@
+"""One container being created: what the runtime gathers on the way, and how it is undone."""
+
+from __future__ import annotations
+
+import _signal
+import _socket
+import os
+import time
+
+from boxes import log
+from boxes.apply import idmap
+from boxes.apply.root import clone_tree
+from boxes.cgroups import layout as layouts
+from boxes.cgroups import manager as managers
+from boxes.container import builder, channel, console, hooks, host, joins, stage, status
+from boxes.container.reports import Reports
+from boxes.errors import BoxesError, ConfigError, UnsupportedError, UsageError, refused
+from boxes.linux import flags as k
+from boxes.linux import procfs, syscalls
+from boxes.linux.fd import Fds, sealed, with_short_path
+from boxes.plan.container import Descriptors, Plan, init_steps
+from boxes.plan.facts import Facts
+from boxes.plan.namespaces import Namespaces
+from boxes.plan.process import Confinement, raised_rlimits
+from boxes.plan.resources import settings
+from boxes.spec import config as configs
+from boxes.spec.document import dump
+from boxes.spec.state import oci_state
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
+
+    from boxes.container.options import CreateOptions
+    from boxes.container.store import Place, Store
+
+# A limit below this leaves no room for the builder's pages: then the cgroup is entered late.
+_SMALL_MEMORY = 8 << 20
+START_SOCKET = "start"
+
+
+class Creation:
+    """The steps of `create`, each a method, in the order they are called by lifecycle.create.
+
+    After `finish` the container stands by itself. If the block is left before, everything is undone.
+    """
+
+    def __init__(self, store: Store, id: str, options: CreateOptions, *, attached: bool = False) -> None:
+        self.store = store
+        self.id = id
+        self.options = options
+        self.attached = attached
+        self.fds = Fds()
+        self.place: Place | None = None
+        self.cgroups: managers.Manager = managers.Manager([])
+        self.journal: dict[str, Any] = {}
+        self.pid = 0
+        self.pidfd = -1
+        self.terminal: int | None = None
+        self.finished = False
+
+    def __enter__(self) -> Creation:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            if not self.finished:
+                self._undo()
+        finally:
+            self.fds.close()
+            self.cgroups.close()
+            if self.place is not None:
+                self.place.close()
+
+    # 1. nothing is changed on the host
+
+    def read(self) -> None:
+        """Read and check the config; find out what the runtime may do."""
+        host.close_on_exec(self.options.preserve_fds)
+        bundle = os.path.abspath(self.options.bundle)
+        path = f"{bundle}/config.json"
+        given = self.options.config
+        loaded = configs.load(path) if given is None else configs.from_bytes(given, source="config")
+        for notice in loaded.warnings:
+            log.warning(notice.message, pointer=notice.pointer)
+        self.config: dict[str, Any] = loaded.config  # type: ignore[assignment]
+        self.capabilities = host.capabilities()
+        self.privileged = host.privileged(self.capabilities)
+        self._check_terminal()
+        rootfs = self.config["root"]["path"]
+        self.rootfs = os.path.normpath(rootfs if rootfs.startswith("/") else f"{bundle}/{rootfs}")
+        self.bundle = bundle
+        if not os.path.isdir(self.rootfs):
+            raise ConfigError(f"the root '{self.rootfs}' is not a directory", pointer="/root/path", path=self.rootfs)
+
+    def _check_terminal(self) -> None:
+        wanted = bool((self.config.get("process") or {}).get("terminal"))
+        socket = self.options.console_socket
+        if wanted and socket is None and not self.attached:
+            raise UsageError("cannot allocate tty if box will detach without setting console socket")
+        if socket is not None and not wanted:
+            hint = "set /process/terminal, or leave --console-socket away"
+            raise UsageError("a console socket is given and the process wants no terminal", hint=hint)
+
+    def plan(self) -> None:
+        """What is to be done, as values."""
+        self.namespaces = Namespaces(self.config)
+        self.joins = joins.open_all(self.namespaces, self.fds)
+        self.facts = Facts(
+            id=self.id,
+            bundle=self.bundle,
+            rootfs=self.rootfs,
+            namespaces=self.namespaces,
+            no_pivot=self.options.no_pivot,
+            preserve=self.options.preserve_fds,
+        )
+        self.planned = Plan(self.config, self.facts)
+        self.confinement = confinement(self.config, self.facts, self.capabilities, self.options.no_new_keyring)
+        self.layout = layouts.detect()
+        self.cgroups = self._cgroups()
+        resources = (self.config.get("linux") or {}).get("resources") or {}
+        self.limits = settings(resources, self.layout.kind) if self.layout.kind != "none" else []
+
+    def _cgroups(self) -> managers.Manager:
+        wanted = self.options.cgroup_manager
+        if wanted == "disabled":
+            return managers.Manager([])
+        if wanted == "systemd":
+            raise UnsupportedError("containers in systemd's cgroups are not supported", hint="use --cgroup-manager cgroupfs")
+        path = (self.config.get("linux") or {}).get("cgroupsPath")
+        return managers.open_manager(self.layout, path, self.id, rootless=self._rootless())
+
+    def _rootless(self) -> bool:
+        return not self.privileged if self.options.rootless == "auto" else self.options.rootless == "true"
+
+    # 2. everything below is in the journal before it is made
+
+    def claim(self) -> None:
+        """Take the id, and write down what comes."""
+        self.place = self.store.new(self.id)
+        own = os.getpid()
+        self.journal = {
+            "version": 1,
+            "id": self.id,
+            "bundle": self.bundle,
+            "rootfs": self.rootfs,
+            "annotations": self.config.get("annotations") or {},
+            "created": _now(),
+            "owner": os.geteuid(),
+            "boot": procfs.boot_id(),
+            "maker": [own, procfs.start_time(own)],
+            "status": status.CREATING,
+            "options": {
+                "no_pivot": self.options.no_pivot,
+                "no_new_keyring": self.options.no_new_keyring,
+                "preserve": self.options.preserve_fds,
+            },
+            "cgroups": self.cgroups.record(),
+        }
+        try:
+            self.place.write_state("config.json", dump(self.config).encode())
+            self.place.save(self.journal)
+        except OSError as error:
+            raise refused("cannot keep the container's state", error) from error
+
+    def make_cgroup(self) -> None:
+        assert self.place is not None
+        self.cgroups.make()
+        self.journal["cgroups"] = self.cgroups.record()
+        self.place.save(self.journal)
+        self.cgroups.apply(self.limits)
+
+    def open_sources(self) -> None:
+        """The root and what is bound, with the runtime's rights: in a user namespace the builder has fewer."""
+        self.tree = -1
+        self.sources: dict[tuple[str, str], int] = {}
+        if not self.facts.has_own("mount"):
+            self.tree = self.fds.add(os.open(self.rootfs, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
+        elif self.privileged:
+            self.tree = self.fds.add(self._opened(self.rootfs, True, "/root/path"))
+            for bind in self.planned.binds:
+                tree = self._opened(bind.source, bind.recursive, f"{bind.pointer}/source")
+                self.sources[bind.pointer, bind.target] = self.fds.add(tree)
+
+    def _opened(self, path: str, recursive: bool, pointer: str) -> int:
+        try:
+            return clone_tree(k.AT_FDCWD, path, recursive=recursive)
+        except OSError as error:
+            raise refused("cannot open the source", error, pointer=pointer) from error
+
+    # 3. processes
+
+    def spawn(self) -> None:
+        """Make the builder; it waits for a word. Its pid goes to the journal at once."""
+        assert self.place is not None
+        host.single_threaded()
+        ours, theirs = channel.pair()
+        self.socket = ours
+        self.waiting = self.fds.add(status.hold(self.place))
+        listening = self._listen()
+        job = self._job(theirs, listening.fileno())
+        entry = self.cgroups.entry_fd() if self._enters_early() else None
+        self.entered = entry is not None
+        made = stage.Stage(
+            self.namespaces,
+            self.joins,
+            cgroup=-1 if entry is None else entry,
+            mapped=self._map,
+            ours=ours,
+            theirs=theirs,
+        )
+
+        def body() -> NoReturn:
+            builder.main(job)
+
+        self.pid, self.pidfd = stage.spawn(made, body, self._born)
+        self.fds.add(self.pidfd)
+        theirs.close()
+        listening.close()
+
+    def _enters_early(self) -> bool:
+        memory = ((self.config.get("linux") or {}).get("resources") or {}).get("memory") or {}
+        limits = [value for value in (memory.get("limit"), memory.get("swap")) if value is not None and value > 0]
+        return not limits or min(limits) >= _SMALL_MEMORY
+
+    def _listen(self) -> _socket.socket:
+        """The socket `start` will knock at. It needs no name in the container: inner inherits it."""
+        assert self.place is not None
+        listening = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
+        try:
+            with_short_path(f"{self.place.path}/{START_SOCKET}", listening.bind)
+            listening.listen(8)
+        except OSError as error:
+            raise refused("cannot make the start socket", error) from error
+        return listening
+
+    def _job(self, theirs: _socket.socket, listening: int) -> builder.Job:
+        assert self.place is not None
+        root = self.fds.add(os.dup(self.waiting))  # a number, to be taken over
+        state = self.fds.add(os.memfd_create("state", os.MFD_CLOEXEC))
+        mount_namespace = self.joins.get("mount", -1)
+        numbers = Descriptors(root, listening, state, mount_namespace)
+        self.steps = init_steps(self.config, self.facts, self.planned, self.confinement, numbers)
+        for line in self.planned.warnings:
+            log.warning(line)
+        return builder.Job(
+            config=self.config,
+            facts=self.facts,
+            plan=self.planned,
+            fds=numbers,
+            tree=self.tree,
+            sources=self.sources,
+            hierarchies=self.cgroups.mounts_for_container(),
+            socket=theirs,
+            inner=self.fds.add(host.open_inner()),
+            steps=self.fds.add(sealed("plan", self.steps.encode())),
+            kept=[root, state, listening, self.waiting, *([mount_namespace] if mount_namespace >= 0 else [])],
+            joined_mount_namespace=mount_namespace >= 0,
+            groups_allowed=self.confinement.groups_allowed,
+        )
+
+    def _born(self, pid: int) -> None:
+        assert self.place is not None
+        self.pid = pid
+        self.journal["pid"] = pid
+        self.journal["started"] = procfs.start_time(pid)
+        self.place.save(self.journal)
+
+    def _map(self, pid: int) -> None:
+        idmap.write(pid, self.namespaces.uid_mappings, self.namespaces.gid_mappings, privileged=self.privileged)
+
+    def build(self) -> None:
+        """Let the builder mount; meanwhile put it into its cgroups, that of memory last."""
+        self._adjust_oom_score()
+        channel.say(self.socket, "go")
+        if not self.entered:
+            self.cgroups.join_early(self.pid)
+        channel.expect(self.socket, "mounted")
+        if not self.entered:
+            self.cgroups.join_late(self.pid)
+        channel.say(self.socket, "placed")
+        channel.expect(self.socket, "built")
+
+    def _adjust_oom_score(self) -> None:
+        score = (self.config.get("process") or {}).get("oomScoreAdj")
+        if score is None:
+            return
+        path = f"/proc/{self.pid}/oom_score_adj"
+        try:
+            fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+            try:
+                if int(os.read(fd, 16)) != score:
+                    os.write(fd, str(score).encode())
+            finally:
+                os.close(fd)
+        except OSError as error:
+            error.filename = path
+            hint = "a lower value than the caller's needs CAP_SYS_RESOURCE"
+            raise refused(f"cannot set it to {score}", error, pointer="/process/oomScoreAdj", hint=hint) from error
+
+    def run_hooks(self) -> None:
+        """prestart (deprecated, and told that the container is created) and createRuntime, in the runtime's namespaces."""
+        hooks.run(self.config, "prestart", self.state(status.CREATED))
+        hooks.run(self.config, "createRuntime", self.state(status.CREATING))
+        channel.say(self.socket, "hooked")
+
+    def state(self, name: str) -> dict[str, Any]:
+        return oci_state(self.id, name, self.pid, self.bundle, self.config.get("annotations"))
+
+    def wait_until_ready(self) -> None:
+        """From here on the builder is inner: its reports are numbers."""
+        reports = Reports(self.socket, lambda: self.steps)
+        self.terminal = reports.until_ready()
+        if self.terminal is not None:
+            self.fds.add(self.terminal)
+        self._raise_rlimits()
+
+    def _raise_rlimits(self) -> None:
+        """Hard limits above its own a process in a user namespace could not set."""
+        for resource, hard, pointer in raised_rlimits(self.config.get("process") or {}):
+            try:
+                soft, has = syscalls.prlimit(self.pid, resource)
+                if hard > has:
+                    syscalls.prlimit(self.pid, resource, (soft, hard))
+            except OSError as error:
+                hint = "raising a hard limit needs CAP_SYS_RESOURCE"
+                raise refused("cannot raise the hard limit", error, pointer=pointer, hint=hint) from error
+
+    # 4. it is there
+
+    def record(self) -> None:
+        """Tell whoever is to know: terminal, pidfd, journal, pid file."""
+        assert self.place is not None
+        if self.options.console_socket is not None and self.terminal is not None:
+            console.send(self.options.console_socket, self.terminal)
+        if self.options.pidfd_socket is not None:
+            console.send_pidfd(self.options.pidfd_socket, self.pidfd)
+        self.journal["status"] = status.CREATED
+        try:
+            self.place.save(self.journal)
+            if self.options.pid_file is not None:
+                from boxes.container.store import replace
+
+                replace(os.path.abspath(self.options.pid_file), str(self.pid).encode(), 0o644)
+        except OSError as error:
+            raise refused("cannot record the container", error) from error
+
+    def finish(self) -> None:
+        self.finished = True
+
+    # 5. or it is not
+
+    def _undo(self) -> None:
+        """Take back what was made, in the reverse order; what cannot be is logged, and left to `delete --force`."""
+        if self.pid:
+            try:
+                os.kill(self.pid, _signal.SIGKILL)  # our child, not reaped yet
+                os.waitpid(self.pid, 0)
+            except OSError:
+                pass  # it has ended
+        try:
+            self.cgroups.remove(timeout=10)
+            if self.place is not None:
+                self.place.remove()
+        except BoxesError as error:
+            log.warning(f"ignoring: {error}")
+
+
+def confinement(config: dict[str, Any], facts: Facts, capabilities: int, no_new_keyring: bool) -> Confinement:
+    userns = facts.has_own("user")
+    allowed = True
+    if "user" in facts.namespaces.new:
+        allowed = idmap.groups_allowed(facts.namespaces.gid_mappings, privileged=host.privileged(capabilities))
+    return Confinement(
+        available=host.ALL if userns else capabilities,
+        groups_allowed=allowed,
+        terminal_bound=facts.has_own("mount"),
+        new_keyring=None if no_new_keyring else f"_ses.{facts.id}",
+    )
+
+
+def _now() -> str:
+    """RFC 3339 with nanoseconds."""
+    seconds, fraction = divmod(time.time_ns(), 10**9)
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{fraction:09d}Z"

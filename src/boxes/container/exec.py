@@ -1,0 +1,303 @@
+"""`exec`: another process in a container. There is no builder: inner joins the namespaces and does the rest."""
+
+from __future__ import annotations
+
+import _signal
+import _socket
+import os
+
+from boxes.cgroups import layout as layouts
+from boxes.cgroups import manager as managers
+from boxes.container import channel, console, foreground, host, status
+from boxes.container.creation import confinement
+from boxes.container.reports import Reports
+from boxes.container.store import Store, replace
+from boxes.errors import KernelError, StateError, UsageError, refused
+from boxes.linux import procfs, syscalls
+from boxes.linux.fd import Fds, inherit, sealed
+from boxes.plan import exec as planned
+from boxes.plan.facts import Facts
+from boxes.plan.namespaces import Namespaces
+from boxes.plan.process import raised_rlimits
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from boxes.spec.shapes import Process
+
+_PASSCRED = 16  # SO_PASSCRED
+
+
+class ExecOptions:
+    """What `exec` is asked for: a whole `process` object, or `args` and what differs from the config's process."""
+
+    def __init__(
+        self,
+        *,
+        process: Process | None = None,
+        args: list[str] | None = None,
+        cwd: str | None = None,
+        env: list[str] | None = None,
+        user: tuple[int, int | None] | None = None,
+        tty: bool = False,
+        detach: bool = False,
+        pid_file: str | None = None,
+        console_socket: str | None = None,
+        pidfd_socket: str | None = None,
+        caps: list[str] | None = None,
+        additional_gids: list[int] | None = None,
+        no_new_privs: bool = False,
+        apparmor: str | None = None,
+        process_label: str | None = None,
+        preserve_fds: int = 0,
+        cgroup: list[str] | None = None,
+        ignore_paused: bool = False,
+    ) -> None:
+        self.process = process
+        self.args = args or []
+        self.cwd = cwd
+        self.env = env or []
+        self.user = user
+        self.tty = tty
+        self.detach = detach
+        self.pid_file = pid_file
+        self.console_socket = console_socket
+        self.pidfd_socket = pidfd_socket
+        self.caps = caps or []
+        self.additional_gids = additional_gids or []
+        self.no_new_privs = no_new_privs
+        self.apparmor = apparmor
+        self.process_label = process_label
+        self.preserve_fds = preserve_fds
+        self.cgroup = cgroup or []
+        self.ignore_paused = ignore_paused
+
+
+def execute(store: Store, id: str, options: ExecOptions) -> int:
+    """Run a process in a container: its exit status, or 0 if it is detached. Raises BoxesError if it did not begin."""
+    host.close_on_exec(options.preserve_fds)
+    with Fds() as fds, store.peek(id) as place:
+        journal = place.load()
+        pidfd = fds.add(_running(place, journal, options))
+        config = place.config()
+        process = _process(config, options)
+        _check_terminal(process, options)
+        signals = None if options.detach else foreground.Signals()
+        try:
+            ours, theirs = channel.pair()
+            ours.setsockopt(_socket.SOL_SOCKET, _PASSCRED, 1)
+            steps = _plan(journal, config, process, options, pidfd, fds)
+            child = _spawn(steps, theirs, options, fds)
+            theirs.close()
+            pid, terminal = _begun(child, ours, steps)
+            ours.close()
+            if terminal is not None:
+                fds.add(terminal)
+            return _after(pid, terminal, options, signals, fds)
+        finally:
+            if signals is not None:
+                signals.close()
+
+
+def _running(place: Any, journal: dict[str, Any], options: ExecOptions) -> int:
+    found = status.of(place, journal)
+    if found == status.PAUSED and not options.ignore_paused:
+        raise StateError("cannot exec in a paused container", hint="see --ignore-paused")
+    if found in (status.STOPPED, status.CREATING):
+        raise StateError(f"cannot exec in a container that is {found}")
+    pidfd = procfs.open_process(journal["pid"], journal["started"])
+    if pidfd is None:
+        raise StateError(f"cannot exec in a container that is {status.STOPPED}")
+    return pidfd
+
+
+def _process(config: dict[str, Any], options: ExecOptions) -> dict[str, Any]:
+    """The process to run: the one given, or the container's own with the changes asked for."""
+    if options.process is not None:
+        process: dict[str, Any] = dict(options.process)
+    else:
+        process = dict(config.get("process") or {"cwd": "/", "user": {"uid": 0, "gid": 0}})
+        process["args"] = options.args
+        process["terminal"] = options.tty
+        process.pop("consoleSize", None)
+    process["terminal"] = bool(process.get("terminal")) or options.tty
+    if options.cwd is not None:
+        process["cwd"] = options.cwd
+    process["env"] = [*(process.get("env") or ()), *options.env]
+    process["user"] = _user(process.get("user") or {}, options)
+    if options.no_new_privs:
+        process["noNewPrivileges"] = True
+    if options.caps:
+        process["capabilities"] = _with_capabilities(process.get("capabilities") or {}, options.caps)
+    return process
+
+
+def _user(user: dict[str, Any], options: ExecOptions) -> dict[str, Any]:
+    changed = dict(user)
+    if options.user is not None:
+        uid, gid = options.user
+        changed["uid"] = uid
+        changed["gid"] = user.get("gid", 0) if gid is None else gid
+    if options.additional_gids:
+        changed["additionalGids"] = [*(user.get("additionalGids") or ()), *options.additional_gids]
+    return changed
+
+
+def _with_capabilities(sets: dict[str, Any], added: list[str]) -> dict[str, Any]:
+    """More in bounding, permitted and effective; never inheritable, which survives the program's own execve
+    (CVE-2022-29162)."""
+    from boxes.plan.capabilities import number
+
+    names = [name if name.startswith("CAP_") else f"CAP_{name}" for name in added]
+    for name in names:
+        if number(name) is None:
+            raise UsageError(f"unknown capability '{name}'")
+    changed = dict(sets)
+    for key in ("bounding", "permitted", "effective"):
+        changed[key] = [*(sets.get(key) or ()), *names]
+    return changed
+
+
+def _check_terminal(process: dict[str, Any], options: ExecOptions) -> None:
+    if process["terminal"] and options.detach and options.console_socket is None:
+        raise UsageError("cannot allocate tty if box will detach without setting console socket")
+    if options.console_socket is not None and not process["terminal"]:
+        raise UsageError("a console socket is given and the process wants no terminal", hint="see --tty")
+
+
+def _plan(
+    journal: dict[str, Any],
+    config: dict[str, Any],
+    process: dict[str, Any],
+    options: ExecOptions,
+    pidfd: int,
+    fds: Fds,
+) -> planned.ExecSteps:
+    namespaces = Namespaces(config)
+    _drop_own(namespaces)
+    facts = Facts(
+        id=journal["id"],
+        bundle=journal["bundle"],
+        rootfs=journal["rootfs"],
+        namespaces=namespaces,
+        preserve=options.preserve_fds,
+    )
+    given = confinement(config, facts, host.capabilities(), journal["options"]["no_new_keyring"])
+    given.terminal_bound = False
+    root = -1
+    if not facts.has_own("mount") or namespaces.joined("mount"):
+        root = fds.add(os.open(f"/proc/{journal['pid']}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
+    cgroups = [fds.add(fd) for fd in _open_cgroups(journal, options)]
+    _raise_rlimits(process)
+    return planned.exec_steps(process, facts, given, planned.Joined(pidfd, root, cgroups))
+
+
+def _drop_own(namespaces: Namespaces) -> None:
+    """A joined namespace that is the runtime's own needs no joining, and a user namespace would be refused."""
+    for join in list(namespaces.joins):
+        if join.kind in ("user", "mount"):
+            from boxes.container import joins
+
+            if joins.is_own_path(join):
+                namespaces.joins.remove(join)
+
+
+def _open_cgroups(journal: dict[str, Any], options: ExecOptions) -> list[int]:
+    """The cgroup.procs to enter: the container's, or those of cgroups below it; the init's own where nesting has made
+    the configured one take no processes (v2)."""
+    manager = managers.from_record(journal["cgroups"])
+    try:
+        paths = manager.procs_paths(_subgroups(options.cgroup))
+        if not options.cgroup and manager.kind == "unified":
+            paths = managers.paths_of(layouts.detect(), journal["pid"]) or paths
+    finally:
+        manager.close()
+    opened = []
+    for path in paths:
+        try:
+            opened.append(os.open(path, os.O_WRONLY | os.O_CLOEXEC))
+        except OSError as error:
+            for fd in opened:
+                os.close(fd)
+            raise refused("cannot enter the cgroup", error) from error
+    return opened
+
+
+def _subgroups(listed: list[str]) -> dict[str, str]:
+    """--cgroup [CONTROLLERS:]PATH, as runc has it."""
+    found = {}
+    for entry in listed:
+        controllers, colon, path = entry.rpartition(":")
+        for name in controllers.split(",") if colon else [""]:
+            found[name] = path
+    return found
+
+
+def _raise_rlimits(process: dict[str, Any]) -> None:
+    """Our own, to be inherited: in a user namespace the process could not raise them."""
+    for resource, hard, pointer in raised_rlimits(process):
+        try:
+            soft, has = syscalls.prlimit(0, resource)
+            if hard > has:
+                syscalls.prlimit(0, resource, (soft, hard))
+        except OSError as error:
+            hint = "raising a hard limit needs CAP_SYS_RESOURCE"
+            raise refused("cannot raise the hard limit", error, pointer=pointer, hint=hint) from error
+
+
+def _spawn(steps: planned.ExecSteps, theirs: _socket.socket, options: ExecOptions, fds: Fds) -> int:
+    """Start inner from its sealed image: with vfork's speed, and none of the interpreter's memory."""
+    image = fds.add(host.open_inner())
+    plan = fds.add(sealed("plan", steps.encode()))
+    report = theirs.fileno()
+    inherit(plan, report, *steps.descriptors, *range(3, 3 + options.preserve_fds))
+    arguments = ["box: exec", str(plan), str(report), str(options.preserve_fds)]
+    try:
+        return os.posix_spawn(f"/proc/self/fd/{image}", arguments, {})
+    except OSError as error:
+        raise refused("cannot start the process", error) from error
+
+
+def _begun(child: int, ours: _socket.socket, steps: planned.ExecSteps) -> tuple[int, int | None]:
+    """(pid, master of its terminal) once the program runs."""
+    reports = Reports(ours, lambda: steps)
+    try:
+        terminal = reports.until_executed()
+    except Exception:
+        _reap(child, reports.sender)
+        raise
+    pid = reports.sender or child
+    if pid != child:
+        os.waitpid(child, 0)
+    return pid, terminal
+
+
+def _reap(*pids: int) -> None:
+    for pid in {pid for pid in pids if pid}:
+        try:
+            os.kill(pid, _signal.SIGKILL)
+            os.waitpid(pid, 0)
+        except OSError:
+            pass  # it has ended, or there was none
+
+
+def _after(pid: int, terminal: int | None, options: ExecOptions, signals: Any, fds: Fds) -> int:
+    pidfd = fds.add(os.pidfd_open(pid))
+    try:
+        if options.console_socket is not None and terminal is not None:
+            console.send(options.console_socket, terminal)
+            terminal = None
+        if options.pidfd_socket is not None:
+            console.send_pidfd(options.pidfd_socket, pidfd)
+        if options.pid_file is not None:
+            replace(os.path.abspath(options.pid_file), str(pid).encode(), 0o644)
+    except OSError as error:
+        _reap(pid)
+        raise refused("cannot write the pid file", error) from error
+    except KernelError:
+        _reap(pid)
+        raise
+    if options.detach:
+        return 0
+    return foreground.wait(pid, pidfd, terminal=None if terminal is None else os.dup(terminal), signals=signals)

@@ -1,0 +1,105 @@
+"""Hooks that run outside of the container's root: all but startContainer, which are inner's.
+
+A hook reads the container's state on its standard input, has exactly the environment config.json gives it, and no
+descriptor of ours. What it writes is kept for the error message.
+"""
+
+from __future__ import annotations
+
+import _signal
+import os
+import select
+
+from boxes import log
+from boxes.errors import HookError
+from boxes.linux.fd import read_all, sealed
+from boxes.plan.failures import hook_failed, hook_timed_out
+from boxes.spec.document import dump
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+_SHOWN = 400  # bytes of its output in a message
+
+
+def run(config: dict[str, Any], moment: str, state: dict[str, Any]) -> None:
+    """Run the hooks of a moment in their order. The first that fails raises HookError."""
+    listed = (config.get("hooks") or {}).get(moment) or []
+    if not listed:
+        return
+    document = sealed("state", dump(state).encode())
+    try:
+        for number, hook in enumerate(listed):
+            _run_one(hook, f"/hooks/{moment}/{number}", document)
+    finally:
+        os.close(document)
+
+
+def run_all(config: dict[str, Any], moment: str, state: dict[str, Any]) -> None:
+    """Run the hooks of a moment whose failures change nothing: each is logged, and the next one runs."""
+    listed = (config.get("hooks") or {}).get(moment) or []
+    if not listed:
+        return
+    document = sealed("state", dump(state).encode())
+    try:
+        for number, hook in enumerate(listed):
+            try:
+                _run_one(hook, f"/hooks/{moment}/{number}", document)
+            except HookError as error:
+                log.warning(f"ignoring: {error.message}", pointer=error.pointer or "")
+    finally:
+        os.close(document)
+
+
+def _run_one(hook: dict[str, Any], pointer: str, document: int) -> None:
+    output = os.memfd_create("hook", os.MFD_CLOEXEC)
+    try:
+        pid = _spawn(hook, pointer, document, output)
+        code = _wait(pid, hook.get("timeout"))
+        if code is None:
+            raise hook_timed_out(hook, pointer)
+        if code:
+            raise hook_failed(hook, pointer, code, _said(output))
+    finally:
+        os.close(output)
+
+
+def _spawn(hook: dict[str, Any], pointer: str, document: int, output: int) -> int:
+    path = hook["path"]
+    os.lseek(document, 0, os.SEEK_SET)
+    actions = [(os.POSIX_SPAWN_DUP2, document, 0), (os.POSIX_SPAWN_DUP2, output, 1), (os.POSIX_SPAWN_DUP2, output, 2)]
+    environment = dict(entry.partition("=")[::2] for entry in hook.get("env") or ())
+    try:
+        return os.posix_spawn(
+            path,
+            hook.get("args") or [path],
+            environment,
+            file_actions=actions,
+            setsigmask=[],
+            setsigdef=_signal.valid_signals() - {_signal.SIGKILL, _signal.SIGSTOP},
+        )
+    except OSError as error:
+        text = f"cannot run hook '{path}': {os.strerror(error.errno).lower()}"
+        raise HookError(text, pointer=f"{pointer}/path", errno=error.errno, path=path) from None
+
+
+def _wait(pid: int, timeout: int | None) -> int | None:
+    """The exit code, negative for a signal; None if it had to be killed after `timeout` seconds."""
+    late = False
+    if timeout is not None:
+        pidfd = os.pidfd_open(pid)
+        poll = select.poll()
+        poll.register(pidfd, select.POLLIN)
+        if not poll.poll(timeout * 1000):
+            late = True
+            os.kill(pid, _signal.SIGKILL)  # our child, not reaped yet: the pid is its own
+        os.close(pidfd)
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    return None if late else code
+
+
+def _said(output: int) -> str:
+    os.lseek(output, 0, os.SEEK_SET)
+    text = read_all(output, 1 << 16).decode("utf-8", "replace").strip()
+    return text[-_SHOWN:].replace("\n", "; ")

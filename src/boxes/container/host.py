@@ -1,0 +1,73 @@
+"""What the runtime itself may do, which decides how a container is made."""
+
+from __future__ import annotations
+
+import os
+
+from boxes.errors import InternalError, UsageError
+from boxes.linux import flags as k
+from boxes.linux import procfs, syscalls
+from boxes.linux.fd import sealed
+from boxes.linux.flags import CAP_SYS_ADMIN
+
+_INNER = "../libexec/inner"
+ALL = (1 << 64) - 1
+
+
+def capabilities() -> int:
+    """The runtime's own effective and bounding capabilities, as a mask: what it can hand on."""
+    effective = bounding = 0
+    with open("/proc/self/status", "rb") as status:
+        for line in status:
+            if line.startswith(b"CapEff:"):
+                effective = int(line[7:], 16)
+            elif line.startswith(b"CapBnd:"):
+                bounding = int(line[7:], 16)
+    return effective & bounding
+
+
+def privileged(mask: int) -> bool:
+    """Whether the runtime may mount, map any id and make cgroups: as root, here or in a user namespace."""
+    return bool(mask >> CAP_SYS_ADMIN & 1)
+
+
+def open_inner() -> int:
+    """A sealed copy of the program that runs inside; a container can neither change it nor reach its file."""
+    path = os.path.join(os.path.dirname(__file__), _INNER)
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise InternalError(f"this installation lacks its program 'inner': {error.strerror}", path=path) from error
+    with open(fd, "rb", buffering=0) as file:
+        return sealed("inner", file.readall(), executable=True)
+
+
+def close_on_exec(preserve: int) -> None:
+    """Descriptors the caller left open are nobody's business but the container's, and of these only the preserved.
+
+    Raises UsageError if one of those is not open.
+    """
+    for fd in range(3, 3 + preserve):
+        try:
+            os.fstat(fd)
+        except OSError:
+            raise UsageError(f"cannot preserve descriptor {fd}: it is not open", hint="see --preserve-fds") from None
+    try:
+        syscalls.close_range(3, 0xFFFFFFFF, k.CLOSE_RANGE_CLOEXEC)
+    except OSError:  # COMPAT(linux<5.11): CLOSE_RANGE_CLOEXEC
+        for name in os.listdir("/proc/self/fd"):
+            if int(name) > 2:
+                _set_close_on_exec(int(name))
+
+
+def _set_close_on_exec(fd: int) -> None:
+    try:
+        os.set_inheritable(fd, False)
+    except OSError:
+        pass  # the descriptor of the listing itself
+
+
+def single_threaded() -> None:
+    """setns(2) and unshare(2) want it, and a fork of a threaded interpreter is none to run on."""
+    if procfs.threads() != 1:
+        raise InternalError("a container cannot be made from a process with threads")

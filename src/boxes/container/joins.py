@@ -1,0 +1,65 @@
+"""Namespaces that are joined: opened by the runtime, with its rights and before anything is made."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+
+from boxes.errors import ConfigError, refused
+from boxes.plan.namespaces import FLAGS
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from boxes.linux.fd import Fds
+    from boxes.plan.namespaces import Join, Namespaces
+
+_NS_GET_NSTYPE = 0xB703  # ioctl_ns(2)
+_FILES = {"network": "net", "mount": "mnt"}
+_KINDS = {flag: kind for kind, flag in FLAGS.items()}
+
+
+def open_all(namespaces: Namespaces, fds: Fds) -> dict[str, int]:
+    """Descriptors by kind. A user or mount namespace that is the runtime's own is taken off the list: joining it means
+    having none."""
+    opened: dict[str, int] = {}
+    for join in list(namespaces.joins):
+        fd = fds.add(_open(join))
+        if join.kind in ("user", "mount") and _is_own(fd, join.kind):
+            namespaces.joins.remove(join)
+        else:
+            opened[join.kind] = fd
+    return opened
+
+
+def _open(join: Join) -> int:
+    where = f"{join.pointer}/path"
+    try:
+        fd = os.open(join.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+    except OSError as error:
+        raise refused("cannot open the namespace", error, pointer=where) from error
+    try:
+        kind = _KINDS.get(fcntl.ioctl(fd, _NS_GET_NSTYPE))
+    except OSError:
+        kind = None
+    if kind != join.kind:
+        os.close(fd)
+        what = f"a namespace of type '{kind}'" if kind else "not a namespace"
+        raise ConfigError(f"'{join.path}' is {what}, and '{join.kind}' is wanted", pointer=where, path=join.path)
+    return fd
+
+
+def is_own_path(join: Join) -> bool:
+    """The same question for a container that exists: whether it shares this namespace with the runtime."""
+    try:
+        fd = os.open(join.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+    except OSError:
+        return False  # the path is gone, the namespace is the container's still
+    try:
+        return _is_own(fd, join.kind)
+    finally:
+        os.close(fd)
+
+
+def _is_own(fd: int, kind: str) -> bool:
+    own, other = os.stat(f"/proc/self/ns/{_FILES.get(kind, kind)}"), os.fstat(fd)
+    return (own.st_dev, own.st_ino) == (other.st_dev, other.st_ino)

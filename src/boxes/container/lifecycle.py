@@ -1,0 +1,307 @@
+"""A container's life, in order of time: runtime-spec, runtime.md, "Lifecycle".
+
+    create   1-5   read, claim, build; prestart, createRuntime, createContainer hooks; then inner waits as its init
+    start    6-8   startContainer hooks and the program, both by inner; poststart hooks
+    kill           a signal
+    delete  9-13   what create made is taken back; poststop hooks
+
+This is the only place that orders things; how each is done is elsewhere.
+"""
+
+from __future__ import annotations
+
+import _signal
+import _socket
+import errno
+import os
+import select
+
+from boxes import log
+from boxes.cgroups import manager as managers
+from boxes.container import hooks, status
+from boxes.container.creation import START_SOCKET, Creation
+from boxes.container.options import CreateOptions
+from boxes.container.store import Place, Store
+from boxes.errors import BoxesError, InternalError, NotFoundError, StateError, refused
+from boxes.linux import procfs
+from boxes.linux.fd import with_short_path
+from boxes.spec.state import oci_state
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+__all__ = ["CreateOptions", "create", "delete", "kill", "run", "start", "state"]
+
+_DYING = 1.0  # seconds that `delete` grants a process that is ending already
+_FORCED = 10.0  # seconds until `delete --force` gives up on a process that does not die
+
+
+# ---- create ----
+
+
+def create(store: Store, id: str, options: CreateOptions) -> None:
+    """Everything up to the container's own program. Raises BoxesError, and then nothing is left."""
+    with Creation(store, id, options) as making:
+        _create(making)
+        making.finish()
+
+
+def _create(making: Creation) -> None:
+    making.read()
+    making.plan()
+    making.claim()
+    making.make_cgroup()
+    making.open_sources()
+    making.spawn()
+    making.build()
+    making.run_hooks()
+    making.wait_until_ready()
+    making.record()
+
+
+# ---- start ----
+
+
+def start(store: Store, id: str) -> None:
+    """Let the program begin. If it cannot, the container is stopped, and the error says why."""
+    with store.open(id) as place:
+        journal = place.load()
+        _start(place, journal)
+
+
+def _start(place: Place, journal: dict[str, Any]) -> None:
+    found = status.of(place, journal)
+    if found == status.STOPPED:
+        raise StateError("cannot start a container that has stopped")
+    if found != status.CREATED:
+        raise StateError(f"cannot start a container that is {found}")
+    config = place.config()
+    try:
+        _begin(place, journal, config)
+    except BoxesError:
+        _stop(journal)
+        raise
+    hooks.run_all(config, "poststart", _oci(journal, status.RUNNING))
+
+
+def _begin(place: Place, journal: dict[str, Any], config: dict[str, Any]) -> None:
+    """Say "start" to inner, and hear how it went: the socket closes when the program has replaced it."""
+    from boxes.container.replay import steps_of
+    from boxes.container.reports import Reports
+
+    if "process" not in config:
+        raise StateError("the config has no process to start", pointer="/process")
+    socket = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
+    try:
+        with_short_path(f"{place.path}/{START_SOCKET}", socket.connect)
+        socket.send(b"start", _socket.MSG_NOSIGNAL)
+        Reports(socket, lambda: steps_of(journal, config)).until_executed()
+    except OSError as error:
+        raise refused("cannot reach the container's init", error) from error
+    finally:
+        socket.close()
+
+
+def _stop(journal: dict[str, Any]) -> None:
+    """End a container whose start failed, and wait until it has ended."""
+    pidfd = procfs.open_process(journal["pid"], journal["started"])
+    if pidfd is None:
+        return
+    try:
+        _signal.pidfd_send_signal(pidfd, _signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+    _ended(pidfd, _FORCED)
+    os.close(pidfd)
+
+
+def _ended(pidfd: int, seconds: float) -> bool:
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    return bool(poll.poll(seconds * 1000))
+
+
+# ---- state, kill ----
+
+
+def state(store: Store, id: str) -> dict[str, Any]:
+    """The state document, with runc's additions: rootfs, created, owner. A stopped container has pid 0."""
+    with store.peek(id) as place:
+        journal = place.load()
+        found = status.of(place, journal)
+    return describe(journal, found)
+
+
+def describe(journal: dict[str, Any], found: str) -> dict[str, Any]:
+    pid = 0 if found == status.STOPPED else journal.get("pid", 0)
+    document = oci_state(journal["id"], found, pid, journal["bundle"], journal["annotations"])
+    annotations = document.pop("annotations", None)
+    document |= {"rootfs": journal["rootfs"], "created": journal["created"]}
+    if annotations:
+        document["annotations"] = annotations
+    document["owner"] = ""
+    return document
+
+
+def _oci(journal: dict[str, Any], name: str) -> dict[str, Any]:
+    pid = None if name == status.STOPPED else journal.get("pid")
+    return oci_state(journal["id"], name, pid, journal["bundle"], journal["annotations"])
+
+
+def kill(store: Store, id: str, signal: int, *, all: bool = False) -> None:
+    """Send a signal to the container's process, or to all of its processes."""
+    with store.peek(id) as place:
+        journal = place.load()
+        found = status.of(place, journal)
+        shared_pids = found != status.STOPPED and signal == _signal.SIGKILL and not _own_pids(place)
+    if all or shared_pids:
+        _kill_all(journal, signal)
+        if all and found == status.STOPPED:
+            return
+    if found == status.STOPPED:
+        raise StateError("container not running")
+    pidfd = procfs.open_process(journal["pid"], journal["started"])
+    if pidfd is None:
+        raise StateError("container not running")
+    try:
+        _signal.pidfd_send_signal(pidfd, signal)
+        if found == status.CREATED or signal == _signal.SIGKILL:
+            # inner ends by itself; whoever deletes next must not come between signal and end.
+            _ended(pidfd, 0.1 if signal != 0 else 0)
+    except ProcessLookupError:
+        raise StateError("container not running") from None
+    except OSError as error:
+        raise refused("cannot send the signal", error) from error
+    finally:
+        os.close(pidfd)
+
+
+def _own_pids(place: Place) -> bool:
+    """Whether the container's processes end with its init, as those of a pid namespace do."""
+    namespaces = (place.config().get("linux") or {}).get("namespaces") or ()
+    return any(entry["type"] == "pid" and not entry.get("path") for entry in namespaces)
+
+
+def _kill_all(journal: dict[str, Any], signal: int) -> None:
+    cgroups = managers.from_record(journal["cgroups"])
+    try:
+        cgroups.kill_all(signal)
+    except StateError as error:
+        log.debug(str(error))
+    finally:
+        cgroups.close()
+
+
+# ---- delete ----
+
+
+def delete(store: Store, id: str, *, force: bool = False) -> None:
+    """Take back what create made. A container that is not stopped is left alone, unless by force."""
+    try:
+        place = store.open(id)
+    except NotFoundError:
+        if force:
+            return
+        raise
+    with place:
+        try:
+            journal = place.load()
+        except (NotFoundError, InternalError) as error:
+            if not force:
+                raise
+            log.warning(f"removing what there is: {error}")
+            place.remove()
+            return
+        _delete(place, journal, force=force)
+
+
+def _delete(place: Place, journal: dict[str, Any], *, force: bool) -> None:
+    found = status.of(place, journal)
+    if found != status.STOPPED:
+        if force:
+            _destroy_processes(journal)
+        elif not _is_dying(journal, found):
+            raise StateError(f"cannot delete container '{place.id}' that is {found}: it is not stopped", hint="see --force")
+    _release(place, journal)
+
+
+def _release(place: Place, journal: dict[str, Any]) -> None:
+    cgroups = managers.from_record(journal["cgroups"])
+    try:
+        if not cgroups.shared and cgroups.processes():
+            cgroups.kill_all(_signal.SIGKILL)  # without a pid namespace of its own, others may have outlived the init
+        cgroups.remove(timeout=_FORCED)
+    finally:
+        cgroups.close()
+    try:
+        config = place.config()
+    except (OSError, BoxesError):
+        config = {}
+    if journal["status"] == status.CREATED:
+        hooks.run_all(config, "poststop", _oci(journal, status.STOPPED))
+    place.remove()
+
+
+def _destroy_processes(journal: dict[str, Any]) -> None:
+    _kill_all(journal, _signal.SIGKILL)
+    pid, started = journal.get("pid"), journal.get("started")
+    pidfd = None if pid is None or started is None else procfs.open_process(pid, started)
+    if pidfd is None:
+        return
+    try:
+        _signal.pidfd_send_signal(pidfd, _signal.SIGKILL)
+    except OSError as error:
+        if error.errno != errno.ESRCH:
+            raise refused("cannot kill the container", error) from error
+    try:
+        if not _ended(pidfd, _FORCED):
+            raise StateError(f"process {pid} of the container does not end", hint="it may hang in the kernel (state D)")
+    finally:
+        os.close(pidfd)
+
+
+def _is_dying(journal: dict[str, Any], found: str) -> bool:
+    """Whether the process ends within a second, as it has been told to."""
+    pidfd = procfs.open_process(journal["pid"], journal["started"]) if journal.get("started") else None
+    if pidfd is None:
+        return True
+    try:
+        return procfs.is_ending(journal["pid"], pending=found == status.CREATED) and _ended(pidfd, _DYING)
+    finally:
+        os.close(pidfd)
+
+
+# ---- run ----
+
+
+def run(store: Store, id: str, options: CreateOptions, *, detach: bool = False, keep: bool = False) -> int:
+    """create and start in one; unless detached, wait for the end, delete, and return the exit status."""
+    from boxes.container import foreground
+
+    if not detach and not options.no_subreaper:
+        from boxes.linux import flags as k
+        from boxes.linux import syscalls
+
+        syscalls.prctl(k.PR_SET_CHILD_SUBREAPER, 1)
+    signals = None if detach else foreground.Signals()
+    try:
+        with Creation(store, id, options, attached=not detach) as making:
+            _create(making)
+            assert making.place is not None
+            _start(making.place, making.journal)
+            making.finish()
+            if signals is None:
+                return 0
+            making.place.close()
+            terminal = None if making.terminal is None or options.console_socket else os.dup(making.terminal)
+            code = foreground.wait(
+                making.pid, making.pidfd, terminal=terminal, signals=signals, reap_all=not options.no_subreaper
+            )
+    finally:
+        if signals is not None:
+            signals.close()
+    if not keep:
+        delete(store, id)
+    return code
+

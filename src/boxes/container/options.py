@@ -1,0 +1,36 @@
+"""What `create` and `run` are asked for besides the config."""
+
+from __future__ import annotations
+
+
+class CreateOptions:
+    """`bundle`: its directory; `config`: the text to use in the place of its config.json; `pid_file`, `console_socket`,
+    `pidfd_socket`: paths; `preserve_fds`: how many descriptors after stdio the process gets; `cgroup_manager`: auto,
+    cgroupfs, systemd or disabled; `rootless`: auto, true or false."""
+
+    def __init__(
+        self,
+        bundle: str = ".",
+        *,
+        config: bytes | None = None,
+        pid_file: str | None = None,
+        console_socket: str | None = None,
+        pidfd_socket: str | None = None,
+        no_pivot: bool = False,
+        no_new_keyring: bool = False,
+        preserve_fds: int = 0,
+        cgroup_manager: str = "auto",
+        rootless: str = "auto",
+        no_subreaper: bool = False,
+    ) -> None:
+        self.bundle = bundle
+        self.config = config
+        self.pid_file = pid_file
+        self.console_socket = console_socket
+        self.pidfd_socket = pidfd_socket
+        self.no_pivot = no_pivot
+        self.no_new_keyring = no_new_keyring
+        self.preserve_fds = preserve_fds
+        self.cgroup_manager = cgroup_manager
+        self.rootless = rootless
+        self.no_subreaper = no_subreaper

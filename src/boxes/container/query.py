@@ -1,0 +1,51 @@
+"""What there is: the containers of a store, the processes of a container."""
+
+from __future__ import annotations
+
+from boxes.cgroups import manager as managers
+from boxes.container import status
+from boxes.container.lifecycle import describe
+from boxes.errors import BoxesError, StateError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from boxes.container.store import Store
+
+
+def listing(store: Store) -> list[dict[str, Any]]:
+    """The state documents of all containers, `owner` being a user's name. One that vanishes meanwhile is left out."""
+    found = []
+    for id in store.ids():
+        try:
+            with store.peek(id) as place:
+                journal = place.load()
+                document = describe(journal, status.of(place, journal))
+        except BoxesError:
+            continue
+        document["owner"] = _name(journal["owner"])
+        found.append(document)
+    return found
+
+
+def processes(store: Store, id: str) -> list[int]:
+    """The pids of a container's processes, as the runtime sees them."""
+    with store.peek(id) as place:
+        journal = place.load()
+        if status.of(place, journal) == status.STOPPED:
+            raise StateError("container not running")
+    cgroups = managers.from_record(journal["cgroups"])
+    try:
+        return cgroups.processes() or [journal["pid"]]
+    finally:
+        cgroups.close()
+
+
+def _name(uid: int) -> str:
+    import pwd
+
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)

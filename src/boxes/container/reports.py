@@ -1,0 +1,82 @@
+"""What inner reports, on the builder's socket and on the start socket."""
+
+from __future__ import annotations
+
+import _socket
+import os
+from _struct import unpack_from
+
+from boxes.container import channel
+from boxes.errors import InternalError
+from boxes.plan import inner
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from boxes.plan.inner import Steps
+
+_CMSG_CLOEXEC = 0x40000000  # MSG_CMSG_CLOEXEC
+_HINT = "was it killed, or is its memory limit too small for it to start?"
+
+
+class Reports:
+    """Reads one socket. `steps` gives the steps that are being reported on, should one of them fail."""
+
+    def __init__(self, socket: _socket.socket, steps: Callable[[], Steps]) -> None:
+        self.socket = socket
+        self.steps = steps
+        self.sender = 0
+
+    def until_ready(self) -> int | None:
+        """Wait for "ready": the master of the terminal, if there was one."""
+        terminal = None
+        while True:
+            report, fds = self._next()
+            if report.kind == inner.REPORT_CONSOLE and fds:
+                terminal = fds.pop()
+            for fd in fds:
+                os.close(fd)
+            if report.kind == inner.REPORT_READY:
+                return terminal
+
+    def until_executed(self) -> int | None:
+        """Wait until the program has replaced inner, which closes the socket; the master of its terminal, if any."""
+        terminal = None
+        executing = False
+        while True:
+            message, fds = self._receive()
+            if not message and executing:
+                return terminal
+            report = self._report(message)
+            if report.kind == inner.REPORT_CONSOLE and fds:
+                terminal = fds.pop()
+            executing = executing or report.kind == inner.REPORT_EXECUTING
+
+    def _next(self) -> tuple[inner.Report, list[int]]:
+        message, fds = self._receive()
+        return self._report(message), fds
+
+    def _report(self, message: bytes) -> inner.Report:
+        if not message:
+            raise InternalError("the container's init ended before its program began", hint=_HINT)
+        channel.heard(message)  # the builder's last word may be an error
+        report = inner.Report(message)
+        if report.kind == inner.REPORT_ERROR:
+            raise self.steps().failed(report.step, report.errno, report.data)
+        return report
+
+    def _receive(self) -> tuple[bytes, list[int]]:
+        """One message, its descriptors (close-on-exec) and its sender's pid."""
+        space = _socket.CMSG_SPACE(4) + _socket.CMSG_SPACE(12)
+        try:
+            message, ancillary, _, _ = self.socket.recvmsg(inner.REPORT_SIZE, space, _CMSG_CLOEXEC)
+        except ConnectionResetError:
+            return b"", []
+        fds: list[int] = []
+        for level, kind, data in ancillary:
+            if level == _socket.SOL_SOCKET and kind == _socket.SCM_RIGHTS:
+                fds += unpack_from(f"={len(data) // 4}i", data)
+            elif level == _socket.SOL_SOCKET and kind == _socket.SCM_CREDENTIALS:
+                self.sender = unpack_from("=i", data)[0]
+        return message, fds

@@ -1,0 +1,76 @@
+"""What a container is doing: found out, not remembered."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from _struct import pack, unpack
+
+from boxes.linux import flags as k
+from boxes.linux import procfs
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from boxes.container.store import Place
+
+CREATING, CREATED, RUNNING, PAUSED, STOPPED = "creating", "created", "running", "paused", "stopped"
+_WAITING = "waiting"  # the file whose lock inner holds
+_FLOCK = "=hhiqqi4x"  # struct flock
+
+
+def hold(place: Place) -> int:
+    """The lock that says "created": on an open file description that the builder and inner inherit, so that it goes
+    with the execve of the container's program, or with the last of them. fcntl(2), F_OFD_SETLK."""
+    fd = os.open(f"{place.path}/{_WAITING}", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    fcntl.fcntl(fd, k.F_OFD_SETLK, pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0, 0))
+    return fd
+
+
+def _waits(place: Place) -> bool:
+    try:
+        fd = os.open(f"{place.path}/{_WAITING}", os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        found = fcntl.fcntl(fd, k.F_OFD_GETLK, pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0, 0))
+        return bool(unpack(_FLOCK, found)[0] != fcntl.F_UNLCK)
+    finally:
+        os.close(fd)
+
+
+def of(place: Place, journal: dict[str, Any]) -> str:
+    """The status of a container, by its process and its lock."""
+    if not alive(journal):
+        return CREATING if journal["status"] == CREATING and _maker_lives(journal) else STOPPED
+    if journal["status"] == CREATING:
+        return CREATING if _maker_lives(journal) else STOPPED
+    if _waits(place):
+        return CREATED
+    return PAUSED if _frozen(journal) else RUNNING
+
+
+def alive(journal: dict[str, Any]) -> bool:
+    """Whether the process is the one that was recorded: not one with its pid, and not one before a reboot."""
+    pid, started = journal.get("pid"), journal.get("started")
+    if pid is None or started is None or journal["boot"] != procfs.boot_id():
+        return False
+    return procfs.start_time(pid) == started
+
+
+def _maker_lives(journal: dict[str, Any]) -> bool:
+    pid, started = journal["maker"]
+    return journal["boot"] == procfs.boot_id() and procfs.start_time(pid) == started
+
+
+def _frozen(journal: dict[str, Any]) -> bool:
+    from boxes.cgroups import manager
+
+    cgroups = manager.from_record(journal["cgroups"])
+    try:
+        return cgroups.is_frozen()
+    except OSError:
+        return False
+    finally:
+        cgroups.close()

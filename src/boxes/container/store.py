@@ -1,0 +1,225 @@
+"""Where containers are kept: a directory each, with its lock and its journal.
+
+`<runtime>/<id>/` is where every verb begins: it holds the start socket, and is locked by whoever changes the container.
+The journal `state.json` and the config lie in `<state>/<id>/`, which for root is the same directory, and for an ordinary
+user outlives the session; the runtime directory then holds a file `state` with its path.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+
+from boxes.errors import ConfigError, ExistsError, InternalError, NotFoundError, UsageError, refused
+from boxes.linux import procfs
+from boxes.linux.fd import read_all, write_all
+from boxes.spec.document import dump, parse
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+VERSION = 1  # of the journal's form
+_LIMIT = 64 << 20
+
+
+class Store:
+    """All containers of one owner."""
+
+    def __init__(self, runtime: str, state: str) -> None:
+        self.runtime = runtime
+        self.state = state
+
+    @classmethod
+    def default(cls, environ: Mapping[str, str], root: str | None) -> Store:
+        """By --root, or by who asks: root of the host has /run/boxes, whatever its environment says, because engines
+        drop that between two calls; everybody else the XDG directories."""
+        if root is not None:
+            path = os.path.abspath(root)
+            if not root or path == "/":
+                raise UsageError(f"--root cannot be '{root}'")
+            return cls(path, path)
+        uid = os.geteuid()
+        if uid == 0 and (procfs.in_initial_user_namespace() or "XDG_RUNTIME_DIR" not in environ):
+            return cls("/run/boxes", "/run/boxes")
+        runtime = environ.get("XDG_RUNTIME_DIR") or f"/run/user/{uid}"
+        if not os.path.isdir(runtime):
+            runtime = _private_directory(f"/tmp/boxes-{uid}", uid)
+        home = environ.get("HOME")
+        state = environ.get("XDG_STATE_HOME") or (f"{home}/.local/state" if home else runtime)
+        return cls(f"{runtime}/boxes", f"{state}/boxes")
+
+    def ids(self) -> list[str]:
+        try:
+            names = os.listdir(self.runtime)
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise refused("cannot list containers", error) from error
+        return sorted(name for name in names if not name.startswith("."))
+
+    def new(self, id: str) -> Place:
+        """Take an id: its directory, locked. Raises ExistsError."""
+        path = f"{self.runtime}/{id}"
+        state = f"{self.state}/{id}"
+        try:
+            os.makedirs(self.runtime, mode=0o700, exist_ok=True)
+            os.mkdir(path, 0o700)
+            place = self.open(id)
+            if state != path:
+                os.makedirs(state, mode=0o700, exist_ok=True)
+                place.write("state", state.encode())
+                place.state = state
+        except FileExistsError:
+            raise ExistsError(f"container '{id}' exists already", path=path) from None
+        except OSError as error:
+            raise refused(f"cannot keep container '{id}'", error) from error
+        return place
+
+    def open(self, id: str) -> Place:
+        """Lock the container's directory, waiting for who has it. Raises NotFoundError."""
+        path = f"{self.runtime}/{id}"
+        while True:
+            try:
+                fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            except (FileNotFoundError, NotADirectoryError):
+                raise NotFoundError(f"container '{id}' does not exist") from None
+            except OSError as error:
+                raise refused(f"cannot open container '{id}'", error) from error
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            if os.fstat(fd).st_nlink:  # 0: it was deleted while we waited
+                return Place(id, path, fd)
+            os.close(fd)
+
+    def peek(self, id: str) -> Place:
+        """The container's directory without its lock: for verbs that only look."""
+        path = f"{self.runtime}/{id}"
+        try:
+            return Place(id, path, os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC))
+        except (FileNotFoundError, NotADirectoryError):
+            raise NotFoundError(f"container '{id}' does not exist") from None
+        except OSError as error:
+            raise refused(f"cannot open container '{id}'", error) from error
+
+
+class Place:
+    """One container's directory. The descriptor `fd` carries its lock, until `close`."""
+
+    def __init__(self, id: str, path: str, fd: int) -> None:
+        self.id = id
+        self.path = path
+        self.fd = fd
+        self._state: str | None = None
+
+    @property
+    def state(self) -> str:
+        """The directory of the journal."""
+        if self._state is None:
+            try:
+                self._state = os.fsdecode(self._read("state"))
+            except FileNotFoundError:
+                self._state = self.path
+        return self._state
+
+    @state.setter
+    def state(self, path: str) -> None:
+        self._state = path
+
+    def close(self) -> None:
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
+    def __enter__(self) -> Place:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def load(self) -> dict[str, Any]:
+        """The journal. Raises InternalError if it is not whole: `delete --force` then removes what it can."""
+        path = f"{self.state}/state.json"
+        try:
+            found = parse(_read(path), source=path)
+        except FileNotFoundError:
+            raise NotFoundError(f"container '{self.id}' does not exist", hint="its creation was cut short") from None
+        except (OSError, ConfigError) as error:
+            hint = f"'box delete --force {self.id}' removes what there is"
+            raise InternalError(f"the state of container '{self.id}' cannot be read: {error}", path=path, hint=hint) from error
+        if not isinstance(found, dict) or found.get("version") != VERSION:
+            raise InternalError(f"the state of container '{self.id}' is of another version of boxes", path=path)
+        return found
+
+    def save(self, journal: dict[str, Any]) -> None:
+        self.write_state("state.json", dump(journal).encode())
+
+    def config(self) -> dict[str, Any]:
+        """The config as it was when the container was created."""
+        found = parse(_read(f"{self.state}/config.json"), source="config.json")
+        assert isinstance(found, dict)
+        return found
+
+    def write(self, name: str, content: bytes) -> None:
+        """A file in the runtime directory, replaced whole."""
+        replace(f"{self.path}/{name}", content)
+
+    def write_state(self, name: str, content: bytes) -> None:
+        replace(f"{self.state}/{name}", content)
+
+    def _read(self, name: str) -> bytes:
+        return _read(f"{self.path}/{name}")
+
+    def remove(self) -> None:
+        """Remove the directories; nothing in them is a directory, and nothing is followed."""
+        state = self.state
+        if state != self.path:
+            _remove_flat(state)
+        _remove_flat(self.path)
+
+
+def replace(path: str, content: bytes, mode: int = 0o600) -> None:
+    """Write a file so that a reader finds the old or the new content, never part of one: rename(2)."""
+    made = f"{path}.{os.getpid()}.new"
+    fd = os.open(made, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
+    try:
+        try:
+            write_all(fd, content)
+        finally:
+            os.close(fd)
+        os.rename(made, path)
+    except OSError:
+        os.unlink(made)
+        raise
+
+
+def _read(path: str) -> bytes:
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        return read_all(fd, _LIMIT)
+    finally:
+        os.close(fd)
+
+
+def _remove_flat(path: str) -> None:
+    try:
+        for name in os.listdir(path):
+            os.unlink(f"{path}/{name}")
+        os.rmdir(path)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise refused("cannot remove the container's state", error) from error
+
+
+def _private_directory(path: str, uid: int) -> str:
+    """A directory in /tmp, which anybody could have made before us."""
+    try:
+        os.mkdir(path, 0o700)
+    except FileExistsError:
+        pass
+    facts = os.stat(path, follow_symlinks=False)
+    if facts.st_uid != uid or facts.st_mode & 0o077 or os.path.islink(path):
+        raise refused("cannot keep containers", OSError(errno.EPERM, "it is not ours alone", path))
+    return path

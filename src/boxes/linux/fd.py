@@ -1,0 +1,116 @@
+"""File descriptors: owners, sealed images, and descriptors sent over sockets."""
+
+from __future__ import annotations
+
+import _socket
+import fcntl
+import os
+
+from boxes.linux import flags as k
+from boxes.linux.syscalls import rendered
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+
+_SEALS = k.F_SEAL_SEAL | k.F_SEAL_SHRINK | k.F_SEAL_GROW | k.F_SEAL_WRITE
+
+
+class Fds:
+    """Descriptors with one owner: closed together when the block ends, in the reverse order."""
+
+    def __init__(self) -> None:
+        self._open: list[int] = []
+
+    def add(self, fd: int) -> int:
+        self._open.append(fd)
+        return fd
+
+    def close(self) -> None:
+        while self._open:
+            os.close(self._open.pop())
+
+    def __enter__(self) -> Fds:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+
+def sealed(name: str, content: bytes, *, executable: bool = False) -> int:
+    """A memfd with `content` that nobody can change any more: memfd_create(2), Linux 3.17.
+
+    Where the kernel tells executable from other ones (Linux 6.3), ask for what is meant, so that a host with
+    vm.memfd_noexec=1 can run the one and an attacker not the other.
+    """
+    kind = k.MFD_EXEC if executable else k.MFD_NOEXEC_SEAL
+    try:
+        fd = os.memfd_create(name, k.MFD_CLOEXEC | k.MFD_ALLOW_SEALING | kind)
+    except OSError as error:
+        if error.errno != 22:  # EINVAL: COMPAT(linux<6.3): no such flags
+            raise rendered(error, f'memfd_create("{name}")') from None
+        fd = os.memfd_create(name, k.MFD_CLOEXEC | k.MFD_ALLOW_SEALING)
+    try:
+        write_all(fd, content)
+        os.lseek(fd, 0, os.SEEK_SET)
+        os.fchmod(fd, 0o555 if executable else 0o444)
+        fcntl.fcntl(fd, k.F_ADD_SEALS, _SEALS)
+    except OSError:
+        os.close(fd)
+        raise
+    return fd
+
+
+def write_all(fd: int, content: bytes | memoryview) -> None:
+    view = memoryview(content)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+def read_all(fd: int, limit: int) -> bytes:
+    """What is left to read, at most `limit` bytes."""
+    parts = []
+    left = limit
+    while left > 0:
+        part = os.read(fd, min(left, 1 << 16))
+        if not part:
+            break
+        parts.append(part)
+        left -= len(part)
+    return b"".join(parts)
+
+
+def inherit(*fds: int) -> None:
+    """Let these survive the next execve."""
+    for fd in fds:
+        os.set_inheritable(fd, True)
+
+
+def send_fd(socket: _socket.socket, message: bytes, fd: int) -> None:
+    """One message with exactly one descriptor: what console sockets and pidfd sockets want."""
+    socket.sendmsg([message], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, fd.to_bytes(4, "little", signed=True))])
+
+
+def connect_stream(path: str) -> _socket.socket:
+    """A stream socket connected to a path of any length: over 108 bytes it goes through its directory's descriptor."""
+    socket = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
+    try:
+        with_short_path(path, socket.connect)
+    except OSError as error:
+        socket.close()
+        raise rendered(error, f'connect("{path}")') from None
+    return socket
+
+
+def with_short_path(path: str, action: Callable[[str], object]) -> None:
+    """Call `action` with a name of at most 108 bytes for a socket's path: sun_path of unix(7)."""
+    if len(os.fsencode(path)) < 108:
+        action(path)
+        return
+    parent, name = os.path.split(path)
+    directory = os.open(parent or ".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        action(f"/proc/self/fd/{directory}/{name}")
+    finally:
+        os.close(directory)

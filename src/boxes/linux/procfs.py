@@ -1,0 +1,117 @@
+"""What /proc tells of processes and namespaces.
+
+Only the host's procfs is read here, before anything of a container is in reach. What is written for a container goes
+through `private`, a procfs that nobody else can reach and nothing can be mounted over (CVE-2025-52881).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from boxes.linux import flags as k
+from boxes.linux import syscalls
+
+_PF_EXITING = 0x4  # <linux/sched.h>, of the flags in /proc/PID/stat
+_SIGKILL = 1 << 8  # in a mask of signals
+INITIAL_MAP = b"         0          0 4294967295"
+
+
+def start_time(pid: int, proc: str = "/proc") -> int | None:
+    """When a process began, in clock ticks since boot (field 22 of /proc/PID/stat), or None if it has ended.
+
+    A zombie has ended: its state is Z or X.
+    """
+    try:
+        fd = os.open(f"{proc}/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    try:
+        text = os.read(fd, 4096)
+    except ProcessLookupError:
+        return None
+    finally:
+        os.close(fd)
+    fields = text[text.rindex(b")") + 2 :].split()
+    return None if fields[0] in (b"Z", b"X") else int(fields[19])
+
+
+def open_process(pid: int, started: int) -> int | None:
+    """A pidfd of the process that began at `started`, or None if it has ended or the pid is another's by now."""
+    try:
+        fd = os.pidfd_open(pid)
+    except OSError as error:
+        if error.errno in (errno.ESRCH, errno.EINVAL):
+            return None
+        raise syscalls.rendered(error, f"pidfd_open({pid})") from None
+    # The order matters: once the pidfd is open, the start time read is that of its process or of nobody.
+    if start_time(pid) == started:
+        return fd
+    os.close(fd)
+    return None
+
+
+def is_ending(pid: int, *, pending: bool) -> bool:
+    """Whether a process has begun to exit, or has a SIGKILL to take yet; with `pending` any signal counts."""
+    try:
+        status = _read(f"/proc/{pid}/status")
+        flags = int(_read(f"/proc/{pid}/stat").rpartition(b") ")[2].split()[6])
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+    waiting = 0
+    for line in status.splitlines():
+        if line.startswith((b"SigPnd:", b"ShdPnd:")):
+            waiting |= int(line[7:], 16)
+    return bool(flags & _PF_EXITING or waiting & _SIGKILL or (pending and waiting))
+
+
+def boot_id() -> str:
+    """A name of this boot of the machine."""
+    return _read("/proc/sys/kernel/random/boot_id").decode().strip()
+
+
+def in_initial_user_namespace() -> bool:
+    """Whether ids mean here what they mean to the kernel."""
+    try:
+        return _read("/proc/self/uid_map").strip() == INITIAL_MAP.strip()
+    except FileNotFoundError:
+        return True  # a kernel without user namespaces
+
+
+def threads() -> int:
+    """How many threads this process has."""
+    return len(os.listdir("/proc/self/task"))
+
+
+def private(*, subset: bool = False) -> int:
+    """A new procfs of the pid namespace of the caller, attached nowhere. `subset`: processes only (Linux 5.8)."""
+    context = syscalls.fsopen("proc")
+    try:
+        if subset:
+            syscalls.fsconfig_string(context, "subset", "pid")
+        syscalls.fsconfig_create(context)
+        return syscalls.fsmount(context, 0)
+    finally:
+        os.close(context)
+
+
+def write_beneath(proc: int, path: str, value: bytes) -> None:
+    """Write to a file of a procfs, following nothing and leaving it nowhere."""
+    resolve = k.RESOLVE_BENEATH | k.RESOLVE_NO_XDEV | k.RESOLVE_NO_SYMLINKS
+    fd = syscalls.openat2(proc, path, os.O_WRONLY, resolve=resolve)
+    try:
+        if syscalls.filesystem(fd) != k.PROC_SUPER_MAGIC:
+            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), path)
+        os.write(fd, value)
+    except OSError as error:
+        raise syscalls.rendered(error, f'write("/proc/{path}", {value.decode("ascii", "replace")!r})') from None
+    finally:
+        os.close(fd)
+
+
+def _read(path: str) -> bytes:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.read(fd, 4096)
+    finally:
+        os.close(fd)

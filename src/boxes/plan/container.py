@@ -1,0 +1,144 @@
+"""The plan of a container: everything config.json asks for, as kernel operations in the order they are done."""
+
+from __future__ import annotations
+
+from _struct import pack
+
+from boxes.apply import operations as op
+from boxes.linux import flags as k
+from boxes.plan import devices, inner, mounts, process
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from boxes.plan.facts import Facts
+    from boxes.plan.process import Confinement
+
+# /linux/rootfsPropagation
+_PROPAGATION = {
+    "shared": k.MS_SHARED,
+    "slave": k.MS_SLAVE,
+    "private": k.MS_PRIVATE,
+    "unbindable": k.MS_UNBINDABLE,
+    "rshared": k.MS_SHARED | k.MS_REC,
+    "rslave": k.MS_SLAVE | k.MS_REC,
+    "rprivate": k.MS_PRIVATE | k.MS_REC,
+    "runbindable": k.MS_UNBINDABLE | k.MS_REC,
+}
+
+
+class Plan:
+    """What the builder does.
+
+    `early` before the container is in its cgroup, `late` after; `base` is the propagation of what is mounted (MS_SLAVE:
+    the host's later mounts arrive), `propagation` that of the root in the end, or 0; `warnings` are lines for the log.
+    """
+
+    def __init__(self, config: dict[str, Any], facts: Facts) -> None:
+        linux = config.get("linux") or {}
+        wanted = _PROPAGATION.get(linux.get("rootfsPropagation") or "", 0)
+        self.propagation = wanted
+        self.base = k.MS_SLAVE if not wanted or wanted & k.MS_SLAVE else k.MS_PRIVATE
+        self.warnings: list[str] = []
+        self.early = _names(config, facts)
+        self.late: list[op.Operation] = []
+        if facts.has_own("mount"):
+            self._split(mounts.mounts(config, facts))
+        else:
+            mounts.refuse_without_namespace(config)
+            if config.get("mounts"):
+                self.warnings.append("/mounts: left out, as without a mount namespace they would be the host's")
+        self.late += devices.devices(config, facts)
+        self.late += _working_directory(config)
+        if facts.has_own("mount"):
+            self.late += mounts.restrictions(config)
+        if not any(isinstance(operation, op.Cgroups) for operation in self.late):
+            self.early, self.late = self.early + self.late, []
+
+    def _split(self, operations: list[op.Operation]) -> None:
+        """What shows cgroups, and all that may lie on it, waits until the container is in its own."""
+        for operation in operations:
+            if self.late or isinstance(operation, op.Cgroups):
+                self.late.append(operation)
+            else:
+                self.early.append(operation)
+
+    @property
+    def binds(self) -> list[op.Bind]:
+        return [operation for operation in self.early + self.late if isinstance(operation, op.Bind)]
+
+
+def _names(config: dict[str, Any], facts: Facts) -> list[op.Operation]:
+    made: list[op.Operation] = []
+    if config.get("hostname"):
+        made.append(op.HostName("/hostname", name=config["hostname"]))
+    if config.get("domainname"):
+        made.append(op.DomainName("/domainname", name=config["domainname"]))
+    if "network" in facts.namespaces.new:
+        made.append(op.LoopbackUp("/linux/namespaces"))
+    parameters = (config.get("linux") or {}).get("sysctl")
+    if parameters:
+        from boxes.spec import sysctl
+    for name, value in (parameters or {}).items():
+        made.append(op.Sysctl(f"/linux/sysctl/{_escaped(name)}", path="/".join(sysctl.parts(name) or ()), value=value))
+    return made
+
+
+def _escaped(name: str) -> str:
+    return name.replace("~", "~0").replace("/", "~1")
+
+
+def _working_directory(config: dict[str, Any]) -> list[op.Operation]:
+    cwd = (config.get("process") or {}).get("cwd", "/")
+    return [] if cwd == "/" else [op.MakeDirectory("/process/cwd", target=cwd)]
+
+
+class Descriptors:
+    """Numbers the steps name: they are reserved before the builder is made, and hold what they say by the time inner
+    runs. `mount_namespace` and `tree` are -1 unless a mount namespace is joined."""
+
+    def __init__(self, root: int, listening: int, state: int, mount_namespace: int = -1) -> None:
+        self.root = root
+        self.listening = listening
+        self.state = state
+        self.mount_namespace = mount_namespace
+
+
+def init_steps(config: dict[str, Any], facts: Facts, plan: Plan, given: Confinement, fds: Descriptors) -> inner.Steps:
+    """The container's init, from the builder's last act to the execve."""
+    steps = inner.Steps()
+    enter_root(steps, facts, plan, fds)
+    settings = config.get("process") or {"cwd": "/"}
+    process.session(steps, settings, given)
+    steps.add(inner.READY, b"", "ready", "")
+    steps.add(inner.WAIT, pack("=I", fds.listening), "accept", "")
+    if "process" not in config:
+        return steps
+    plan.warnings += process.identity(steps, settings, given)
+    process.hooks(steps, (config.get("hooks") or {}).get("startContainer") or [], fds.state)
+    process.execute(steps, settings)
+    return steps
+
+
+def enter_root(steps: inner.Steps, facts: Facts, plan: Plan, fds: Descriptors) -> None:
+    """Make the tree the builder built this process's root. Nothing of the host has a name from here on."""
+    dot, slash, empty = b".\0", b"/\0", b"\0"
+    pointer = "/root/path"
+    if fds.mount_namespace >= 0:
+        where = inner.string(facts.rootfs)
+        steps.call("setns", fds.mount_namespace, k.CLONE_NEWNS, pointer="/linux/namespaces")
+        steps.call("move_mount", fds.root, empty, k.AT_FDCWD, where, k.MOVE_MOUNT_F_EMPTY_PATH, pointer=pointer)
+    steps.call("fchdir", fds.root, pointer=pointer)
+    if facts.no_pivot or not facts.has_own("mount") or fds.mount_namespace >= 0:
+        steps.call("chroot", dot, pointer=pointer)
+    else:
+        steps.call("pivot_root", dot, dot, pointer=pointer)
+        steps.call("umount2", dot, k.MNT_DETACH, pointer=pointer)
+    steps.call("chdir", slash, pointer=pointer)
+    if plan.propagation and facts.has_own("mount"):
+        # Last of all: what is mounted before must not propagate, and an unbindable root could not be built on.
+        steps.call("mount", 0, slash, 0, plan.propagation, 0, pointer="/linux/rootfsPropagation")
+    steps.call("close", fds.root)
+
+

@@ -1,0 +1,58 @@
+"""Another process in a container: inner's steps, from the runtime's namespaces to the execve."""
+
+from __future__ import annotations
+
+from boxes.linux import flags as k
+from boxes.plan import inner, process
+from boxes.plan.inner import Steps
+from boxes.plan.namespaces import FLAGS
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from boxes.plan.facts import Facts
+    from boxes.plan.process import Confinement
+
+
+class Joined:
+    """Descriptors: a pidfd of the container's init; its root, if it has no mount namespace of its own, or -1; the
+    cgroup.procs to enter."""
+
+    def __init__(self, pidfd: int, root: int, cgroups: list[int]) -> None:
+        self.pidfd = pidfd
+        self.root = root
+        self.cgroups = cgroups
+
+
+class ExecSteps(Steps):
+    """Steps, and the descriptors inner needs for them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.descriptors: list[int] = []
+
+
+def exec_steps(settings: dict[str, Any], facts: Facts, given: Confinement, joined: Joined) -> ExecSteps:
+    """cgroups first, with the runtime's rights; then all namespaces in one setns(2), which knows their order."""
+    steps = ExecSteps()
+    steps.descriptors = [joined.pidfd, *joined.cgroups]
+    for fd in joined.cgroups:
+        steps.call("write", fd, b"0", 1, pointer="/linux/cgroupsPath", shown="write(cgroup.procs)")
+        steps.call("close", fd)
+    kinds = [*facts.namespaces.new, *(join.kind for join in facts.namespaces.joins)]
+    flags = sum(FLAGS[kind] for kind in kinds)
+    if flags:
+        steps.call("setns", joined.pidfd, flags, pointer="/linux/namespaces", shown=f"setns(pidfd, {flags:#x})")
+    steps.call("close", joined.pidfd)
+    if joined.root >= 0:
+        steps.descriptors.append(joined.root)
+        steps.call("fchdir", joined.root, pointer="/root/path")
+        steps.call("chroot", b".\0", pointer="/root/path")
+        steps.call("close", joined.root)
+    if flags & k.CLONE_NEWPID:
+        steps.add(inner.FORK, b"", "clone(CLONE_PARENT)", "/linux/namespaces")
+    process.session(steps, settings, given)
+    process.identity(steps, settings, given)
+    process.execute(steps, settings)
+    return steps

@@ -1,0 +1,29 @@
+"""What a plan depends on besides config.json."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from boxes.plan.namespaces import Namespaces
+
+
+class Facts:
+    """The host's side of a plan. `bundle` and `rootfs` are absolute paths of the host; `preserve` is how many
+    descriptors after stdio the process keeps."""
+
+    def __init__(
+        self, *, id: str, bundle: str, rootfs: str, namespaces: Namespaces, no_pivot: bool = False, preserve: int = 0
+    ) -> None:
+        self.id = id
+        self.bundle = bundle
+        self.rootfs = rootfs
+        self.namespaces = namespaces
+        self.no_pivot = no_pivot
+        self.preserve = preserve
+
+    def has_own(self, kind: str) -> bool:
+        """Whether the container gets a namespace that is not the runtime's."""
+        return self.namespaces.has(kind)
+
+    def maps_gid(self, gid: int) -> bool:
+        return self.namespaces.maps(self.namespaces.gid_mappings, gid)

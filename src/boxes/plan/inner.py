@@ -1,0 +1,114 @@
+"""The plan that native/inner.c carries out, and the reports it sends: written and read here, nowhere else.
+
+A step is one system call (`call`) or one short sequence that is not worth writing out. What each is for is kept beside
+it, so that a failure, which inner reports by the step's number, can name its cause.
+"""
+
+from __future__ import annotations
+
+import os
+from _struct import pack, unpack_from
+
+from boxes.errors import BoxesError, InternalError, KernelError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+# native/inner.c has the same.
+CALL, FORK, CONSOLE, READY, WAIT, BOUNDING, CHDIR, STDIO, HOOK, EXEC = range(1, 11)
+REPORT_READY, REPORT_EXECUTING, REPORT_ERROR, REPORT_CONSOLE = range(1, 5)
+REPORT_SIZE = 16 + 4096
+
+# System call numbers by machine: <asm/unistd_64.h>, <asm-generic/unistd.h>
+_NUMBERS = {
+    "x86_64": (
+        "write=1 close=3 mount=165 umount2=166 fchdir=81 chdir=80 chroot=161 pivot_root=155 setsid=112 umask=95 setns=308 "
+        "setgroups=116 setresuid=117 setresgid=119 capset=126 prctl=157 keyctl=250 seccomp=317 prlimit64=302 personality=135 "
+        "fchown=93 openat=257 move_mount=429 open_tree=428 ioprio_set=251 sched_setattr=314 sched_setaffinity=203 set_mempolicy=238"
+    ),
+    "aarch64": (
+        "write=64 close=57 mount=40 umount2=39 fchdir=50 chdir=49 chroot=51 pivot_root=41 setsid=157 umask=166 setns=268 "
+        "setgroups=159 setresuid=147 setresgid=149 capset=91 prctl=167 keyctl=219 seccomp=277 prlimit64=261 personality=92 "
+        "fchown=55 openat=56 move_mount=429 open_tree=428 ioprio_set=30 sched_setattr=274 sched_setaffinity=122 set_mempolicy=237"
+    ),
+}
+
+
+def _numbers() -> dict[str, int]:
+    machine = os.uname().machine
+    if machine not in _NUMBERS:
+        raise InternalError(f"this build does not know the system calls of '{machine}'")
+    return {name: int(number) for name, number in (entry.split("=") for entry in _NUMBERS[machine].split())}
+
+
+class Steps:
+    """Steps in order. `text` holds how each is shown, `pointers` which part of the config each comes from."""
+
+    def __init__(self) -> None:
+        self._encoded: list[bytes] = []
+        self._numbers = _numbers()
+        self._explained: dict[int, Callable[[int, bytes], BoxesError]] = {}
+        self.text: list[str] = []
+        self.pointers: list[str] = []
+
+    def add(
+        self, code: int, payload: bytes, shown: str, pointer: str, explain: Callable[[int, bytes], BoxesError] | None = None
+    ) -> None:
+        """Append a step. `explain` makes the error of a failure, from its errno and what inner says besides."""
+        if explain:
+            self._explained[len(self.text)] = explain
+        padding = b"\0" * (-len(payload) % 8)
+        self._encoded.append(pack("=II", code, len(payload)) + payload + padding)
+        self.text.append(shown)
+        self.pointers.append(pointer)
+
+    def call(self, name: str, *arguments: int | bytes, pointer: str = "", ignore: int = 0, shown: str = "") -> None:
+        """One system call. Bytes are passed by address; a string has to bring its own NUL. `ignore`: an errno to pass over."""
+        values, mask, data = [], 0, b""
+        for position, argument in enumerate(arguments):
+            if isinstance(argument, bytes):
+                mask |= 1 << position
+                values.append(len(data))
+                data += argument + b"\0" * (-len(argument) % 8)
+            else:
+                values.append(argument & 0xFFFFFFFFFFFFFFFF)
+        values += [0] * (6 - len(values))
+        payload = pack("=IIII6Q", self._numbers[name], mask, ignore, 0, *values) + data
+        self.add(CALL, payload, shown or f"{name}({', '.join(_shown(a) for a in arguments)})", pointer)
+
+    def encode(self) -> bytes:
+        body = b"".join(self._encoded)
+        return b"BOXPLAN1" + pack("=II", 16 + len(body), len(self._encoded)) + body
+
+    def failed(self, step: int, errno: int, data: bytes) -> BoxesError:
+        """The error that inner's report of a failed step stands for."""
+        if step >= len(self.text):
+            return InternalError(f"the container's init failed: {os.strerror(errno).lower()}", errno=errno)
+        explain = self._explained.get(step)
+        if explain:
+            return explain(errno, data)
+        call = self.text[step]
+        return KernelError(f"{call}: {os.strerror(errno).lower()}", pointer=self.pointers[step] or None, call=call, errno=errno)
+
+
+def _shown(argument: int | bytes) -> str:
+    if isinstance(argument, int):
+        return str(argument)
+    text = argument.rstrip(b"\0")
+    return '"' + os.fsdecode(text) + '"' if text.isascii() and b"\0" not in text else "…"
+
+
+def string(value: str) -> bytes:
+    """A C string; bytes that are no UTF-8 come back as they were."""
+    return os.fsencode(value) + b"\0"
+
+
+class Report:
+    """One message of inner: `kind`, and for an error the step's number, errno and what it says besides."""
+
+    def __init__(self, message: bytes) -> None:
+        if len(message) < 16:
+            raise InternalError("the container's init ended without a word")
+        self.kind, self.step, self.errno, size = unpack_from("=IIiI", message)
+        self.data = message[16 : 16 + size]

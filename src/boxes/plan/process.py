@@ -1,0 +1,133 @@
+"""/process: from the container's namespaces to the execve of its program, as inner's steps.
+
+The order is the kernel's: what needs privileges comes before they are given up, what restricts comes last.
+"""
+
+from __future__ import annotations
+
+from _struct import pack
+
+from boxes.errors import UnsupportedError
+from boxes.linux import flags as k
+from boxes.plan import capabilities, failures, inner
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from boxes.plan.inner import Steps
+
+# <asm-generic/resource.h>
+RLIMITS = (
+    "CPU FSIZE DATA STACK CORE RSS NPROC NOFILE MEMLOCK AS LOCKS SIGPENDING MSGQUEUE NICE RTPRIO RTTIME"
+).split()
+_EPERM = 1
+
+
+class Confinement:
+    """What a process is given besides its config: facts of the host and of its user namespace.
+
+    `available`: capabilities that can be given, as a mask; `groups_allowed`: whether setgroups(2) may be called;
+    `terminal_bound`: whether its terminal becomes /dev/console.
+    """
+
+    def __init__(self, *, available: int, groups_allowed: bool, terminal_bound: bool, new_keyring: str | None) -> None:
+        self.available = available
+        self.groups_allowed = groups_allowed
+        self.terminal_bound = terminal_bound
+        self.new_keyring = new_keyring
+
+
+def session(steps: Steps, process: dict[str, Any], given: Confinement) -> None:
+    """A session of its own, with its keyring and its terminal: before anybody is told that the container is there."""
+    if given.new_keyring is not None:
+        # ENOSYS: a kernel without keyrings; what it lacks cannot be shared by mistake.
+        name = inner.string(given.new_keyring)
+        steps.call("keyctl", k.KEYCTL_JOIN_SESSION_KEYRING, name, pointer="/linux", ignore=38)
+    if process.get("terminal"):
+        size = process.get("consoleSize") or {}
+        owner = _user(process)[0]
+        payload = pack("=IIII", given.terminal_bound, owner, size.get("height", 0), size.get("width", 0))
+        steps.add(inner.CONSOLE, payload, "open(/dev/pts/ptmx)", "/process/terminal", failures.of_console)
+    else:
+        steps.call("setsid", ignore=_EPERM)
+
+
+def identity(steps: Steps, process: dict[str, Any], given: Confinement) -> list[str]:
+    """Limits, groups, user, capabilities, working directory. Returns warnings."""
+    uid, gid = _user(process)
+    sets = capabilities.Sets(process.get("capabilities") or {}, given.available)
+    if not process.get("terminal"):
+        steps.add(inner.STDIO, pack("=II", uid, 0), f"fchown(0..2, {uid})", "/process/user/uid")
+    _chdir(steps, process, must=False)
+    shown = f"prctl(PR_CAPBSET_DROP, all but {sets.bounding:#x})"
+    steps.add(inner.BOUNDING, pack("=Q", sets.bounding), shown, "/process/capabilities/bounding")
+    _groups(steps, process, given)
+    steps.call("setresgid", gid, gid, gid, pointer="/process/user/gid")
+    steps.call("prctl", k.PR_SET_KEEPCAPS, 1, 0, 0, 0, pointer="/process/user/uid")
+    steps.call("setresuid", uid, uid, uid, pointer="/process/user/uid")
+    capabilities.apply(steps, sets)
+    user = process.get("user") or {}
+    steps.call("umask", user.get("umask", 0o022), pointer="/process/user/umask")
+    _chdir(steps, process, must=True)
+    _rlimits(steps, process)
+    if process.get("noNewPrivileges"):
+        steps.call("prctl", k.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0, pointer="/process/noNewPrivileges")
+    return sets.missing
+
+
+def _user(process: dict[str, Any]) -> tuple[int, int]:
+    user = process.get("user") or {}
+    return user.get("uid", 0), user.get("gid", 0)
+
+
+def _groups(steps: Steps, process: dict[str, Any], given: Confinement) -> None:
+    groups = (process.get("user") or {}).get("additionalGids") or []
+    pointer = "/process/user/additionalGids"
+    if given.groups_allowed:
+        data = pack(f"={len(groups)}I", *groups) if groups else 0
+        shown = f"setgroups({len(groups)}, {groups})"
+        steps.call("setgroups", len(groups), data, pointer=pointer, shown=shown)
+    elif groups:
+        hint = "the kernel forbids setgroups(2) in a user namespace mapped without privileges: give it subordinate gids"
+        raise UnsupportedError("additional groups cannot be set here", pointer=pointer, hint=hint)
+
+
+def _chdir(steps: Steps, process: dict[str, Any], *, must: bool) -> None:
+    """Tried with the runtime's rights first, as only they may get there, then as the user."""
+    directory = process["cwd"]
+    payload = pack("=I", must) + inner.string(directory)
+    steps.add(inner.CHDIR, payload, f'chdir("{directory}")', "/process/cwd", failures.of_chdir(directory))
+
+
+def _rlimits(steps: Steps, process: dict[str, Any]) -> None:
+    for number, limit in enumerate(process.get("rlimits") or ()):
+        data = pack("=QQ", limit["soft"], limit["hard"])
+        shown = f"prlimit({limit['type']}, soft={limit['soft']}, hard={limit['hard']})"
+        which = RLIMITS.index(limit["type"].removeprefix("RLIMIT_"))
+        steps.call("prlimit64", 0, which, data, 0, pointer=f"/process/rlimits/{number}", shown=shown)
+
+
+def raised_rlimits(process: dict[str, Any]) -> list[tuple[int, int, str]]:
+    """(resource, hard limit, pointer) of each: what a process in a user namespace could not raise by itself."""
+    limits = enumerate(process.get("rlimits") or ())
+    return [
+        (RLIMITS.index(limit["type"].removeprefix("RLIMIT_")), limit["hard"], f"/process/rlimits/{number}")
+        for number, limit in limits
+    ]
+
+
+def hooks(steps: Steps, listed: list[dict[str, Any]], state: int) -> None:
+    """/hooks/startContainer, run by inner as confined as the process. `state`: a descriptor of what they read."""
+    for number, hook in enumerate(listed):
+        pointer = f"/hooks/startContainer/{number}"
+        args, env = hook.get("args") or [hook["path"]], hook.get("env") or []
+        counts = pack("=IIII", state, hook.get("timeout", 0) * 1000, len(args), len(env))
+        strings = b"".join(inner.string(text) for text in (hook["path"], *args, *env))
+        steps.add(inner.HOOK, counts + strings, hook["path"], pointer, failures.of_hook(hook, pointer))
+
+
+def execute(steps: Steps, process: dict[str, Any]) -> None:
+    args, env = process["args"], process.get("env") or []
+    payload = pack("=II", len(args), len(env)) + b"".join(inner.string(text) for text in (*args, *env))
+    steps.add(inner.EXEC, payload, f'execve("{args[0]}")', "/process/args/0", failures.of_exec(args[0]))

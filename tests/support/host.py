@@ -1,0 +1,110 @@
+"""The host that the tests run on: what it offers, and how the test process is set apart from it."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+from functools import cache
+from pathlib import Path
+
+CLONE_NEWNS = 0x20000
+MS_REC, MS_PRIVATE = 0x4000, 1 << 18
+PR_SET_CHILD_SUBREAPER = 36
+CGROUPS = Path("/sys/fs/cgroup")
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _check(result: int, what: str) -> None:
+    if result != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"{what}: {os.strerror(number)}")
+
+
+def unshare_mounts() -> None:
+    """Give this process a mount namespace of its own: other programs' mounts do not disturb the leak checks, nor ours them.
+
+    `os.unshare` came with Python 3.12 only.
+    """
+    _check(_libc.unshare(CLONE_NEWNS), "unshare")
+    mount(None, "/", None, MS_REC | MS_PRIVATE)
+
+
+def mount(source: str | None, target: str, kind: str | None, flags: int = 0, data: str | None = None) -> None:
+    """mount(2)."""
+    encoded = [None if text is None else text.encode() for text in (source, target, kind, data)]
+    _check(_libc.mount(*encoded[:3], ctypes.c_ulong(flags), encoded[3]), f"mount on {target}")
+
+
+def unmount(target: str, flags: int = 2) -> None:
+    """umount2(2), with MNT_DETACH unless told otherwise."""
+    _check(_libc.umount2(target.encode(), flags), f"unmount {target}")
+
+
+def become_subreaper() -> None:
+    """Orphans come to this process, as they come to conmon or a shim, so that it can wait for and count them."""
+    _check(_libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0), "prctl")
+
+
+def children(pid: int | str = "self") -> set[int]:
+    """The pids of a process' children, zombies included."""
+    found: set[int] = set()
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        found.update(int(word) for word in (task / "children").read_text().split())
+    return found
+
+
+def cgroup_roots() -> dict[str, Path]:
+    """Each controller's mounted hierarchy: 'memory' → /sys/fs/cgroup/memory; '' is cgroup v2, 'name=systemd' itself."""
+    roots: dict[str, Path] = {}
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        fields, _, rest = line.partition(" - ")
+        kind, _, options = rest.split(" ", 2)
+        mount_point = Path(fields.split(" ")[4])
+        if kind == "cgroup2" and CGROUPS in (mount_point, *mount_point.parents):
+            roots.setdefault("", mount_point)
+        if kind == "cgroup":
+            for name in Path("/proc/self/cgroup").read_text().splitlines():
+                controllers = name.split(":")[1]
+                if controllers and controllers.split(",")[0] in options.split(","):
+                    roots.update({controller: mount_point for controller in controllers.split(",")})
+    return roots
+
+
+def own_cgroup(controller: str) -> str:
+    """This process' path in the hierarchy of a controller."""
+    for line in Path("/proc/self/cgroup").read_text().splitlines():
+        _, controllers, path = line.split(":", 2)
+        if controller in controllers.split(","):
+            return path
+    raise LookupError(controller)
+
+
+def _has_time_namespace() -> str | None:
+    return None if os.path.exists("/proc/self/ns/time") else "no time namespaces"
+
+
+def _filesystem(name: str) -> str | None:
+    listed = {line.split("\t")[1] for line in Path("/proc/filesystems").read_text().splitlines()}
+    return None if name in listed else f"no {name} filesystem"
+
+
+@cache
+def lacks(feature: str) -> str | None:
+    """Why this host does not offer what a test `requires`, or None if it does."""
+    if feature == "root":
+        return None if os.geteuid() == 0 else "needs root"
+    if feature == "cgroup1":
+        return None if "memory" in cgroup_roots() else "needs cgroup v1 hierarchies"
+    if feature == "cgroup2":
+        return None if set(cgroup_roots()) == {""} else "needs a unified cgroup hierarchy"
+    if feature == "time namespace":
+        return _has_time_namespace()
+    if feature == "overlay":
+        return _filesystem("overlay")
+    if feature == "subordinate ids":
+        return None if shutil.which("newuidmap") and shutil.which("newgidmap") else "needs newuidmap and newgidmap"
+    if feature in ("strace", "useradd", "debootstrap", "cc"):
+        return None if shutil.which(feature) or feature == "cc" and shutil.which("gcc") else f"needs {feature}"
+    raise LookupError(f"no such feature: {feature}")
