@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import host
+from tests.support import host, reaper
 from tests.support.bundle import Bundle
 from tests.support.leaks import CgroupParent
 from tests.support.rootfs import Template
@@ -67,7 +67,7 @@ def session_directory() -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def apart() -> None:
     """This process in a mount namespace of its own, and parent of all orphans below it."""
-    host.become_subreaper()
+    reaper.install()
     if os.geteuid() == 0:
         host.unshare_mounts()
 

@@ -18,7 +18,7 @@ def leaves_nothing(apart: None, cgroup_parent: CgroupParent | None, box: Runtime
     box.close()
     try:
         # the kernel may take a moment to tear down what has ended
-        wait_until(lambda: box.reap() or not differences(before, snapshot(cgroup_parent)), "leak", 1.0)
+        wait_until(lambda: not differences(before, snapshot(cgroup_parent)), "leak", 1.0)
     except TimeoutError:
         found = differences(before, snapshot(cgroup_parent))
         clear(before, snapshot(cgroup_parent))

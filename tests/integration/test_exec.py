@@ -93,7 +93,7 @@ def test_cwd(container: Container, flag: str) -> None:
     assert probe(container, flag, "/etc")["cwd"] == "/etc"
 
 
-@pytest.mark.parametrize("flags", [("--env", "A=1", "--env", "B=2 3"), ("-e", "A=1", "-e", "B=2 3"), ("--env=A=1", "-e=B=2 3")], ids=" ".join)
+@pytest.mark.parametrize("flags", [("--env", "A=1", "--env", "B=2 3"), ("-e", "A=1", "-e", "B=2 3"), ("--env=A=1", "--env=B=2 3")], ids=" ".join)
 def test_env_is_added(container: Container, flags: tuple[str, ...]) -> None:
     assert {"A=1", "B=2 3", "FROM=config"} <= set(probe(container, *flags)["env"])
 
@@ -121,7 +121,7 @@ def test_user_that_is_no_number_is_refused(container: Container, text: str) -> N
 
 
 def test_additional_gids(container: Container) -> None:
-    seen = probe(container, "--user", "1000:1000", "--additional-gids", "5", "-g", "6")
+    seen = probe(container, "--user", "1000:1000", "--additional-gids", "5", "--additional-gids", "6")
     assert set(seen["groups"]) - {1000} == {5, 6}
 
 
@@ -149,7 +149,7 @@ def test_process_file_gives_everything(container: Container, process_file: Any, 
     path = process_file(
         args=["/bin/probe", "x y"],
         cwd="/etc",
-        user={"uid": 5, "gid": 6, "additionalGids": [7], "umask": 0o77},
+        user={"uid": 5, "gid": 6, "additionalGids": [7]},
         env=["ONLY=this", "HOME=/"],
         capabilities={kind: ["CAP_KILL"] for kind in ("bounding", "permitted", "effective")},
         rlimits=[{"type": "RLIMIT_NOFILE", "soft": 50, "hard": 60}],
@@ -159,13 +159,20 @@ def test_process_file_gives_everything(container: Container, process_file: Any, 
     seen = container.runtime("exec", flag, path, container.id).report()
     assert seen["args"] == ["/bin/probe", "x y"]
     assert (seen["cwd"], seen["env"]) == ("/etc", ["ONLY=this", "HOME=/"])
-    assert (seen["uids"], seen["gids"], seen["umask"]) == ([5] * 3, [6] * 3, 0o77)
+    assert (seen["uids"], seen["gids"]) == ([5] * 3, [6] * 3)
     assert set(seen["groups"]) - {6} == {7}
     assert seen["rlimits"]["RLIMIT_NOFILE"] == [50, 60]
     assert seen["oom_score_adj"] == "321\n"
     assert seen.capabilities()["bounding"] == {"CAP_KILL"}
 
 
+@not_for("runc", reason="1.1 ignores it")
+def test_process_file_gives_the_umask(container: Container, process_file: Any) -> None:
+    path = process_file(user={"uid": 0, "gid": 0, "umask": 0o77})
+    assert container.runtime("exec", "--process", path, container.id).report()["umask"] == 0o77
+
+
+@not_for("runc", "crun", reason="they take the configured ones")
 def test_process_file_without_privileges_gives_none(container: Container, process_file: Any) -> None:
     seen = container.runtime("exec", "--process", process_file(), container.id).report()
     assert seen["no_new_privs"] == 0

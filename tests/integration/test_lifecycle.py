@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import reaper
 from tests.support.bundle import Bundle
 from tests.support.marks import not_for
 from tests.support.runtime import Runtime, wait_for_exit, wait_until
@@ -274,10 +275,11 @@ def test_stopped_is_seen_after_the_init_was_killed_from_outside(box: Runtime, bu
 
 
 def test_stopped_is_seen_while_nobody_waits_for_the_init(box: Runtime, bundle: Bundle) -> None:
-    container = box.start(bundle)
-    wait_for_exit(container.pid)
-    assert f"{container.pid} (true) Z" in Path(f"/proc/{container.pid}/stat").read_text()
-    assert container.status == "stopped"
+    with reaper.paused():
+        container = box.start(bundle)
+        wait_for_exit(container.pid)
+        assert f"{container.pid} (true) Z" in Path(f"/proc/{container.pid}/stat").read_text()
+        assert container.status == "stopped"
 
 
 def test_config_changes_after_create_have_no_effect(box: Runtime, bundle: Bundle) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from boxes.cgroups.layout import Layout, detect
 from boxes.cgroups.manager import Manager, open_manager
-from boxes.errors import ConfigError, UnsupportedError
+from boxes.errors import ConfigError, KernelError, UnsupportedError
 from boxes.plan.resources import settings
 from tests.kernel.test_cgroups import begin, enter, layout, manager, path, spawn
 from tests.support.marks import requires
@@ -59,6 +59,23 @@ def test_rules_are_listed_in_the_order_of_the_config(manager: Manager) -> None:
         "b 10:200 r",
         "c *:* m",
     ]
+
+
+def test_a_parent_with_fewer_devices_limits_the_defaults_and_is_told_of_for_others(
+    manager: Manager, layout: Layout, path: str
+) -> None:
+    manager.make()
+    for line in ("a", "c 1:3 rwm"):
+        file_of(manager, "devices", "devices.deny" if line == "a" else "devices.allow").write_text(line)
+    inside = open_manager(layout, f"{path}/inside", "inside", rootless=False)
+    inside.make()
+
+    inside.apply(settings(None, "legacy"))
+    assert file_of(inside, "devices", "devices.list").read_text() == "c 1:3 rwm\n"
+    with pytest.raises(KernelError) as caught:
+        inside.apply(settings({"devices": [{"allow": True, "type": "c", "major": 1, "access": "r"}]}, "legacy"))
+    assert caught.value.pointer == "/linux/resources/devices"
+    inside.remove()
 
 
 def test_an_exception_from_an_exception_is_refused(manager: Manager) -> None:

@@ -15,7 +15,7 @@ from boxes.cgroups.manager import Manager, open_manager
 from boxes.errors import StateError, UnsupportedError
 from boxes.linux.syscalls import clone3
 from boxes.plan.resources import settings
-from tests.kernel.test_cgroups import enter, layout, manager, path, spawn
+from tests.kernel.test_cgroups import begin, enter, layout, manager, path, spawn
 from tests.support.marks import requires
 
 __all__ = ["layout", "manager", "path", "spawn"]
@@ -176,3 +176,21 @@ def test_a_weight_of_block_io_is_set_or_refused_with_its_place(manager: Manager)
         with pytest.raises(UnsupportedError) as caught:
             manager.apply(settings({"blockIO": {"weight": 500}}, "unified"))
         assert caught.value.pointer == "/linux/resources/blockIO/weight"
+
+
+def test_kill_all_where_the_kernel_has_no_cgroup_kill(
+    manager: Manager, spawn: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manager.make()
+    manager.apply(settings({"pids": {"limit": 60}}, "unified"))
+    monkeypatch.setattr(type(manager), "_kill", lambda self: False)
+    process = spawn("while True:\n    try:\n        os.fork()\n    except OSError:\n        pass")
+    enter(manager, process)
+    begin(process)
+    while len(manager.processes()) < 40:
+        pass
+
+    manager.kill_all(signal.SIGKILL)
+
+    assert process.wait(10) == -signal.SIGKILL
+    manager.remove(10)

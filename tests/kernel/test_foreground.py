@@ -22,8 +22,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.terminal import read_until
-
 SOURCE = Path(__file__).resolve().parents[2] / "src"
 
 RUNTIME = f"""
@@ -53,8 +51,12 @@ os._exit(status)
 """
 
 
-def argv(kind: str, *command: str) -> list[str]:
-    return [sys.executable, "-I", "-S", "-c", RUNTIME, kind, *command]
+# The terminal's settings before and after, between them the runtime and its status.
+KEPT = 'stty -g; "$@"; echo status $?; stty -g'
+
+
+def argv(kind: str, *command: str, runtime: str = RUNTIME) -> list[str]:
+    return [sys.executable, "-I", "-S", "-c", runtime, kind, *command]
 
 
 def run(kind: str, script: str, *, stdin: bytes = b"", timeout: float = 10) -> subprocess.CompletedProcess[bytes]:
@@ -65,30 +67,42 @@ def run(kind: str, script: str, *, stdin: bytes = b"", timeout: float = 10) -> s
 class Session:
     """The runtime on a terminal, as a shell runs it: leader of a session, whose other end is `master`."""
 
-    def __init__(self, kind: str, script: str, size: tuple[int, int] = (24, 80)) -> None:
+    def __init__(self, command: list[str], size: tuple[int, int]) -> None:
+        self._text = ""
+        self._seen = 0
         self.pid, self.master = pty.fork()
         if self.pid == 0:
-            # `stty` of the caller's terminal before and after tell whether it was put back.
             fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("4H", *size, 0, 0))
-            shell = 'stty -g; "$@"; echo status $?; stty -g'
-            os.execvp("/bin/sh", ["sh", "-c", shell, "sh", *argv(kind, "/bin/sh", "-c", script)])
+            os.execvp(command[0], command)
 
-    def expect(self, text: str) -> str:
-        return read_until(self.master, text.encode()).decode()
+    def _read(self) -> bool:
+        """Read some. False when the session has ended."""
+        if not select.select([self.master], [], [], 10)[0]:
+            raise TimeoutError(f"so far {self._text!r}")
+        try:
+            data = os.read(self.master, 65536)
+        except OSError:  # EIO: nobody has the other side open any more
+            return False
+        self._text += data.decode()
+        return bool(data)
+
+    def expect(self, text: str) -> None:
+        """Read until `text` comes, after what was expected before."""
+        while (place := self._text.find(text, self._seen)) < 0:
+            assert self._read(), f"{text!r} did not come, but {self._text!r}"
+        self._seen = place + len(text)
+
+    def lines(self) -> list[str]:
+        """All lines there were, at the end of the session."""
+        while self._read():
+            pass
+        return self._text.split("\r\n")
 
     def type(self, text: str) -> None:
         os.write(self.master, text.encode())
 
     def resize(self, rows: int, columns: int) -> None:
         fcntl.ioctl(self.master, termios.TIOCSWINSZ, struct.pack("4H", rows, columns, 0, 0))
-
-    def end(self) -> str:
-        """All that is left to read, until the session ends."""
-        data = b""
-        with contextlib.suppress(OSError):
-            while select.select([self.master], [], [], 10)[0]:
-                data += os.read(self.master, 65536)
-        return data.decode()
 
     def close(self) -> None:
         with contextlib.suppress(ProcessLookupError):
@@ -101,8 +115,11 @@ class Session:
 def session() -> Iterator[Callable[..., Session]]:
     made: list[Session] = []
 
-    def make(kind: str, script: str, size: tuple[int, int] = (24, 80)) -> Session:
-        made.append(Session(kind, script, size))
+    def make(
+        kind: str, script: str, *, size: tuple[int, int] = (24, 80), shell: str = KEPT, runtime: str = RUNTIME
+    ) -> Session:
+        command = argv(kind, "/bin/sh", "-c", script, runtime=runtime)
+        made.append(Session(["/bin/bash", "-c", shell, "sh", *command], size))
         return made[-1]
 
     yield make
@@ -162,12 +179,14 @@ def test_no_child_of_ours_is_an_error() -> None:
 
 # --- signals ---------------------------------------------------------------------------------------------------------
 
+# Long enough to be signalled, and no longer: a test that fails should not leave a process.
+IDLE = "for i in $(seq 500); do sleep 0.02; done"
 FORWARDED = ["HUP", "INT", "QUIT", "TERM", "USR1", "USR2", "ALRM", "WINCH", "CONT", "XCPU", "PWR", "IO", "35", "64"]
 
 
 @pytest.mark.parametrize("name", FORWARDED)
 def test_signals_reach_the_container(start: Callable[..., subprocess.Popen[bytes]], name: str) -> None:
-    process = start("plain", f"trap 'echo got; exit 7' {name}; echo ready; while :; do sleep 0.02; done")
+    process = start("early", f"trap 'echo got; exit 7' {name}; echo ready; {IDLE}")
     assert line(process) == b"ready\n"
     number = int(name) if name.isdigit() else getattr(signal, f"SIG{name}")
     process.send_signal(number)
@@ -177,7 +196,7 @@ def test_signals_reach_the_container(start: Callable[..., subprocess.Popen[bytes
 
 def test_signals_before_the_wait_are_not_lost(start: Callable[..., subprocess.Popen[bytes]]) -> None:
     text = RUNTIME.replace("status = ", "os.kill(os.getpid(), 10); import time; time.sleep(0.3)\nstatus = ")
-    script = "trap 'exit 7' USR1; while :; do sleep 0.02; done"
+    script = f"trap 'exit 7' USR1; {IDLE}"
     done = subprocess.run(
         [sys.executable, "-I", "-S", "-c", text, "early", "/bin/sh", "-c", script], timeout=10, check=False
     )
@@ -185,7 +204,7 @@ def test_signals_before_the_wait_are_not_lost(start: Callable[..., subprocess.Po
 
 
 def test_ignored_signals_stay_ignored(start: Callable[..., subprocess.Popen[bytes]]) -> None:
-    command = ["nohup", *argv("plain", "/bin/sh", "-c", "trap 'exit 7' TERM; echo ready; while :; do sleep 0.02; done")]
+    command = ["nohup", *argv("early", "/bin/sh", "-c", f"trap 'exit 7' TERM; echo ready; {IDLE}")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
         assert line(process) == b"ready\n"
         process.send_signal(signal.SIGHUP)
@@ -194,7 +213,7 @@ def test_ignored_signals_stay_ignored(start: Callable[..., subprocess.Popen[byte
 
 
 def test_ctrl_c_reaches_a_container_without_a_terminal(session: Callable[..., Session]) -> None:
-    one = session("plain", "trap 'echo got; exit 7' INT; echo ready; while :; do sleep 0.02; done")
+    one = session("early", f"trap 'echo got; exit 7' INT; echo ready; {IDLE}")
     one.expect("ready")
     # The shell between would end at its own SIGINT, as a shell script does.
     one.type("\x03")
@@ -222,81 +241,76 @@ def test_waiting_costs_no_processor_time(start: Callable[..., subprocess.Popen[b
 
 
 def test_the_container_has_a_terminal_and_the_caller_keeps_its_own(session: Callable[..., Session]) -> None:
-    one = session("tty", "test -t 0 && test -t 1 && tty && stty size", size=(33, 123))
-    text = one.end()
-    lines = text.split("\r\n")
+    lines = session("tty", "test -t 0 && test -t 1 && tty && stty size", size=(33, 123)).lines()
     assert lines[1].startswith("/dev/pts/")
-    assert lines[2] == "33 123"
-    assert lines[3] == "status 0"
-    assert lines[4] == lines[0]  # the caller's settings
+    assert lines[2:4] == ["33 123", "status 0"]
+    assert lines[4] == lines[0]
 
 
 @pytest.mark.parametrize("script", ["exit 3", "kill -9 $$", "stty raw -echo; exit 4"])
 def test_the_callers_terminal_is_put_back(session: Callable[..., Session], script: str) -> None:
-    lines = session("tty", script).end().split("\r\n")
+    lines = session("tty", script).lines()
+    assert lines[1] in ("status 3", "status 137", "status 4")
     assert lines[2] == lines[0]
 
 
 def test_the_callers_terminal_is_put_back_after_an_error(session: Callable[..., Session]) -> None:
-    text = RUNTIME.replace("terminal=master,", "terminal=master, send=lambda number: 1 / 0,")
-    one = Session.__new__(Session)
-    one.pid, one.master = pty.fork()
-    if one.pid == 0:
-        shell = 'stty -g; "$@" 2>/dev/null; echo status $?; stty -g'
-        script = "kill -USR1 $PPID; sleep 5"
-        command = [sys.executable, "-c", text, "tty", "/bin/sh", "-c", script]
-        os.execvp("/bin/sh", ["sh", "-c", shell, "sh", *command])
-    try:
-        lines = one.end().split("\r\n")
-        assert lines[1] == "status 1"
-        assert lines[2] == lines[0]
-    finally:
-        one.close()
+    runtime = RUNTIME.replace("terminal=master,", "terminal=master, send=lambda number: 1 / 0,")
+    shell = KEPT.replace('"$@"', '"$@" 2>/dev/null')
+    lines = session("early tty", "kill -USR1 $PPID; sleep 1", runtime=runtime, shell=shell).lines()
+    assert lines[1] == "status 1"
+    assert lines[2] == lines[0]
 
 
 def test_keys_go_to_the_container_untouched(session: Callable[..., Session]) -> None:
     one = session("tty", "stty raw -echo; echo ready; head -c 6 | od -An -tx1")
     one.expect("ready")
     one.type("\x03\x1a\x1c\x04\r\x11")  # ^C ^Z ^\ ^D enter ^Q
-    assert "03 1a 1c 04 0d 11" in one.end()
+    one.expect("03 1a 1c 04 0d 11")
 
 
 def test_ctrl_c_interrupts_inside_and_not_the_runtime(session: Callable[..., Session]) -> None:
-    one = session("tty", "trap 'echo got; exit 7' INT; echo ready; while :; do sleep 0.02; done")
+    one = session("early tty", f"trap 'echo got; exit 7' INT; echo ready; {IDLE}")
     one.expect("ready")
     one.type("\x03")
     one.expect("got")
-    assert "status 7" in one.end()
+    one.expect("status 7")
 
 
 def test_resizing_is_passed_on(session: Callable[..., Session]) -> None:
-    one = session("tty", "trap 'stty size; exit' WINCH; echo ready; while :; do sleep 0.02; done")
+    one = session("early tty", f"trap 'stty size; exit' WINCH; echo ready; {IDLE}")
     one.expect("ready")
     one.resize(50, 132)
     one.expect("50 132")
 
 
 def test_a_terminal_without_a_size_does_not_overwrite_the_containers(session: Callable[..., Session]) -> None:
-    one = session("tty", "stty size", size=(0, 0))
-    assert "\r\n0 0\r\n" in one.end()  # a new pty's own; nothing was set
+    runtime = RUNTIME.replace("pid = os.fork()", "termios.tcsetwinsize(slave, (5, 7)); pid = os.fork()")
+    assert session("tty", "stty size", size=(0, 0), runtime=runtime).lines()[1] == "5 7"
 
 
 def test_stop_and_continue(session: Callable[..., Session]) -> None:
-    """`kill -TSTP` stops the runtime with the terminal as it was; in the foreground again, it goes on, raw."""
-    one = Session.__new__(Session)
-    one.pid, one.master = pty.fork()
-    if one.pid == 0:
-        shell = 'set -m; "$@"; echo stopped $?; stty -a | grep -c " icanon"; fg >/dev/null; echo status $?'
-        script = "kill -TSTP $PPID; trap '' TSTP; sleep 0.5; echo inside; read x; exit 5"
-        os.execvp("/bin/bash", ["bash", "-c", shell, "sh", *argv("tty", "/bin/sh", "-c", script)])
-    try:
-        one.expect("stopped 148")
-        one.expect("1")
-        one.expect("inside")
-        one.type("x\r")
-        assert "status 5" in one.end()
-    finally:
-        one.close()
+    """Stopped with the terminal as it was; in the foreground again, the runtime makes it raw and goes on."""
+    shell = 'set -m; "$@"; echo stopped $?; stty -a | grep -o " icanon"; fg >/dev/null; echo status $?'
+    script = "trap '' TSTP; kill -TSTP $PPID; sleep 0.5; stty -a </dev/tty >/dev/null; echo inside; read x; exit 5"
+    one = session("early tty", script, shell=shell)
+    one.expect("stopped 148")
+    one.expect(" icanon")
+    one.expect("inside")
+    one.type("x\r")
+    one.expect("status 5")
+
+
+def test_in_the_background_the_terminal_is_left_alone_until_it_comes_to_the_front(
+    session: Callable[..., Session],
+) -> None:
+    shell = 'set -m; "$@" & sleep 0.5; stty -a | grep -o " icanon"; echo back; fg >/dev/null; echo status $?'
+    one = session("early tty", "read x; echo got $x; exit 5", shell=shell)
+    one.expect(" icanon")
+    one.expect("back")
+    one.type("abc\r")
+    one.expect("got abc")
+    one.expect("status 5")
 
 
 # --- bytes through the relay -----------------------------------------------------------------------------------------

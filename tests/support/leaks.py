@@ -72,7 +72,6 @@ def clear(before: dict[str, Any], after: dict[str, Any]) -> None:
     """Take away what a test left, so that the next ones are judged on their own."""
     for pid in after["processes"] - before["processes"]:
         os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
     for line in sorted(after["mounts"] - before["mounts"], key=lambda line: -int(line.split(" ")[0])):
         unmount(line.split(" ")[4].encode().decode("unicode_escape"))
     for path in sorted(after["cgroups"] - before["cgroups"], key=len, reverse=True):

@@ -11,8 +11,8 @@ import time
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
+from tests.support import reaper
 from tests.support.bundle import Bundle
-from tests.support.host import children
 from tests.support.probe import Report, parse
 
 CHECKOUT = Path(__file__).parents[2]
@@ -212,18 +212,11 @@ class Runtime:
         return value
 
     def wait(self, pid: int, timeout: float = DEADLINE) -> int:
-        """Wait for a process that became this process' child, and return how it ended."""
+        """Wait for a process that became an orphan, or was forked while the reaper paused, and return how it ended."""
         wait_for_exit(pid, timeout)
-        _, status = os.waitpid(pid, 0)
+        reaper.reap()
+        status = reaper.ended.pop(pid)
         return os.waitstatus_to_exitcode(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status)
-
-    def reap(self) -> None:
-        """Wait for the orphans that have ended, but not for `popen`'s."""
-        for pid in children() - {process.pid for process in self.running}:
-            try:
-                os.waitpid(pid, os.WNOHANG)
-            except ChildProcessError:
-                pass
 
     def close(self) -> None:
         """End what the test left: its commands, and its containers, by `delete --force`."""
@@ -242,7 +235,6 @@ class Runtime:
             container.close()
         self.containers.clear()
         self.identifiers.clear()
-        self.reap()
 
 
 def read_line(stream: IO[bytes] | None, timeout: float = DEADLINE) -> str:

@@ -122,12 +122,8 @@ def _new_by_path(root: Root, operation: op.Filesystem, target: int, late: int) -
 
 
 def bind(root: Root, operation: op.Bind) -> None:
-    try:
-        tree = open_source(root, operation)
-    except OSError as error:
-        if operation.optional and error.errno in (errno.ENOENT, errno.EACCES):
-            return
-        raise
+    opened = root.sources.pop((operation.pointer, operation.target), None)
+    tree = clone_tree(k.AT_FDCWD, operation.source, recursive=operation.recursive) if opened is None else opened
     try:
         if stat.S_ISDIR(os.fstat(tree).st_mode):
             target = path.make_directory(root.fd, operation.target, operation.mode)
@@ -135,19 +131,11 @@ def bind(root: Root, operation: op.Bind) -> None:
             target = path.make_file(root.fd, operation.target)
         try:
             _check_not_proc(target, operation.target, operation.over_proc)
-            attributes.place(tree, target, operation.attributes, root.base)
+            attributes.place(tree, target, operation.attributes, 0 if opened is None else root.cut)
         finally:
             os.close(target)
     finally:
         os.close(tree)
-
-
-def open_source(root: Root, operation: op.Bind) -> int:
-    """The tree the runtime opened with its own rights, or else what the path is for the container's owner."""
-    opened = root.sources.pop((operation.pointer, operation.target), None)
-    if opened is not None:
-        return opened
-    return clone_tree(k.AT_FDCWD, operation.source, recursive=operation.recursive)
 
 
 def remount(root: Root, operation: op.Remount) -> None:

@@ -89,7 +89,7 @@ class Filesystem(Operation):
 class Bind(Operation):
     """Mount what `source` is on the host: open_tree(2), mount_setattr(2), move_mount(2).
 
-    `over_proc`: the target may be one of procfs. `device`: if set, the source must be this character device.
+    `over_proc`: the target may be one of procfs; `mode` is for the directory, should it have to be made.
     """
 
     fields: ClassVar[dict[str, Any]] = {
@@ -98,7 +98,6 @@ class Bind(Operation):
         "recursive": False,
         "attributes": None,
         "over_proc": False,
-        "optional": False,
         "mode": 0o755,
     }
     target: str
@@ -106,7 +105,6 @@ class Bind(Operation):
     recursive: bool
     attributes: Attributes
     over_proc: bool
-    optional: bool
     mode: int
 
 

@@ -13,16 +13,15 @@ from boxes.linux import syscalls
 class Root:
     """The root as a descriptor, and what operations leave for later ones.
 
-    `sources`: trees the runtime opened, by the operation's pointer and target; `userns`: whether this is a user
-    namespace, where the kernel allows less; `base`: the propagation of new mounts. `later`: mounts to be made read-only
-    at the end; `empty`: the read-only tmpfs that masks directories, once there is one.
+    `sources`: trees the runtime opened in the host's mount namespace, by the operation's pointer and target; `cut`: the
+    propagation that separates these from the host's (MS_*). `later`: mounts to be made read-only at the end; `empty`:
+    the read-only tmpfs that masks directories, once there is one.
     """
 
-    def __init__(self, fd: int, *, sources: dict[tuple[str, str], int], base: int, userns: bool) -> None:
+    def __init__(self, fd: int, *, sources: dict[tuple[str, str], int], cut: int) -> None:
         self.fd = fd
         self.sources = sources
-        self.base = base
-        self.userns = userns
+        self.cut = cut
         self.later: list[int] = []
         self.empty: int | None = None
 
@@ -44,8 +43,8 @@ def clone_tree(directory: int, path: str, *, recursive: bool) -> int:
 
 
 def isolate(propagation: int) -> None:
-    """Nothing that is mounted from here on reaches the host; with MS_SLAVE the host's later mounts arrive still."""
-    syscalls.mount(None, "/", None, k.MS_REC | propagation)
+    """Separate this mount namespace's copies from the host's mounts."""
+    syscalls.mount(None, "/", None, propagation)
 
 
 def attach(tree: int, propagation: int) -> None:

@@ -30,9 +30,10 @@ _EXIT = 0x95
 _RESULT, _CONTEXT, _DEVICE_KIND, _ACCESS, _MAJOR, _MINOR, _SCRATCH = 0, 1, 2, 3, 4, 5, 6
 
 
-def lines(rules: DeviceRules) -> list[tuple[str, list[str]]]:
-    """The (file, lines) to write to v1, which keeps one default and a list of exceptions from it.
+def lines(rules: DeviceRules) -> tuple[list[tuple[str, str]], list[str]]:
+    """The (file, line)s to write to v1, which keeps one default and a list of exceptions from it.
 
+    Then come the lines for devices.allow which nobody asked for; if the parent may not use such a device, nor may we.
     ConfigError where a rule takes away a part of what an earlier one gave (or gives back a part of what was taken):
     v1 has no exceptions from exceptions, and ignores the attempt.
     """
@@ -48,8 +49,8 @@ def lines(rules: DeviceRules) -> list[tuple[str, list[str]]]:
             base = [(kept, access & ~rule.access if rule.meets(kept) else access) for kept, access in base]
     base = [(rule, access) for rule, access in base if not _given(exceptions, rule, access)]
     first, second = ("devices.allow", "devices.deny") if rules.allow else ("devices.deny", "devices.allow")
-    written = [rule.line(access) for rule, access in [*exceptions, *base] if access]
-    return [(first, ["a"]), (second, written)] if written else [(first, ["a"])]
+    written = [(second, rule.line(access)) for rule, access in exceptions if access]
+    return [(first, "a"), *written], [rule.line(access) for rule, access in base if access]
 
 
 def _given(exceptions: list[tuple[DeviceRule, int]], rule: DeviceRule, access: int) -> bool:

@@ -108,20 +108,22 @@ class Directory:
         try:
             if self.existing:
                 fd = _replaced(fd, openat2(fd, "/".join(self.names[: self.existing]), _DIRECTORY, resolve=_BENEATH))
-            for name in self.names[self.existing :]:
+            for depth, name in enumerate(self.names[self.existing :], self.existing + 1):
                 try:
                     os.mkdir(name, 0o755, dir_fd=fd)
-                    self.pristine = True
-                except FileExistsError:
-                    self.pristine = False
                 except OSError as error:
-                    error.filename = self.path
-                    raise rendered(error, f'mkdir("{self.path}")') from None
+                    # A parent may be made by another container meanwhile, but the cgroup itself was to be ours.
+                    if error.errno != errno.EEXIST or depth == len(self.names):
+                        error.filename = self.path
+                        raise rendered(error, f'mkdir("{self.path}")') from None
+                    self.existing = depth
                 fd = _replaced(fd, openat2(fd, name, _DIRECTORY, resolve=_BENEATH))
         except BaseException:
             os.close(fd)
             raise
+        self.close()
         self._fd = fd
+        self.pristine = self.ours
         self.inode = os.fstat(fd).st_ino
 
     def write(self, file: str, *values: str) -> None:

@@ -117,8 +117,13 @@ class Legacy(Manager):
         from boxes.cgroups.devices import lines
 
         try:
-            for file, values in lines(rules):
-                devices.write(file, *values)
+            asked, others = lines(rules)
+            for file, line in asked:
+                devices.write(file, line)
+            try:
+                devices.write("devices.allow", *others)
+            except PermissionError:
+                _write_what_may_be(devices, others)
         except OSError as error:
             raise refused("cannot set the device rules", error, pointer=rules.pointer) from error
 
@@ -151,6 +156,15 @@ class Legacy(Manager):
             return True
         self._request("FROZEN")  # processes that came meanwhile
         return False
+
+
+def _write_what_may_be(devices: Directory, written: list[str]) -> None:
+    """The parent cgroup may use less than all devices: then so do we."""
+    for line in written:
+        try:
+            devices.write("devices.allow", line)
+        except PermissionError:
+            continue
 
 
 def _options(directory: Directory) -> str:

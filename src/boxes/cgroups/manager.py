@@ -81,6 +81,12 @@ class Manager:
         for directory in self.directories:
             directory.close()
 
+    def __enter__(self) -> Manager:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def make(self, *, shared: bool = False) -> None:
         """Make the cgroups. One that is there already must be without processes, unless `shared`."""
 
@@ -233,7 +239,8 @@ class Manager:
         try:
             directory.write("cgroup.procs", str(pid))
         except OSError as error:
-            raise refused("cannot enter the cgroup", error, pointer=PATH_POINTER) from error
+            hint = "the cgroup has children with controllers" if error.errno == errno.EBUSY else None
+            raise refused("cannot enter the cgroup", error, pointer=PATH_POINTER, hint=hint) from error
 
     def _signal(self, number: int, known: set[int] | None = None) -> None:
         """Signal all processes but the known ones, and this one."""

@@ -110,21 +110,22 @@ def _become_root(job: Job) -> None:
 
 
 def _enter_root(job: Job) -> roots.Root:
-    userns = job.facts.has_own("user")
     if not job.facts.has_own("mount"):
-        return roots.Root(job.tree, sources={}, base=0, userns=userns)
+        return roots.Root(job.tree, sources={}, cut=0)
     if job.joined_mount_namespace:
         # A private copy to build in; inner carries the finished tree over.
         syscalls.unshare(k.CLONE_NEWNS)
     try:
-        roots.isolate(job.plan.base)
+        roots.isolate(job.plan.isolation)
+        # A peer of the host's mounts is never mounted on, whatever volumes may be.
+        cut = k.MS_SLAVE if job.plan.isolation & k.MS_SLAVE else k.MS_PRIVATE
         tree = job.tree
         if tree < 0:
             tree = roots.clone_tree(k.AT_FDCWD, job.facts.rootfs, recursive=True)
-        roots.attach(tree, job.plan.base)
+        roots.attach(tree, cut)
     except OSError as error:
         raise refused("cannot mount the root", error, pointer="/root/path") from error
-    return roots.Root(tree, sources=job.sources, base=job.plan.base, userns=userns)
+    return roots.Root(tree, sources=job.sources, cut=cut)
 
 
 def _hand_over_root(job: Job, root: roots.Root) -> None:

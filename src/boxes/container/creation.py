@@ -171,12 +171,13 @@ class Creation:
         self.cgroups.apply(self.limits)
 
     def open_sources(self) -> None:
-        """The root and what is bound, with the runtime's rights: in a user namespace the builder has fewer."""
+        """The root and what is bound, with the runtime's rights, where the builder will have fewer: in a user namespace.
+        Else the builder opens each when its turn comes, so that mounts are numbered in the config's order."""
         self.tree = -1
         self.sources: dict[tuple[str, str], int] = {}
         if not self.facts.has_own("mount"):
             self.tree = self.fds.add(os.open(self.rootfs, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
-        elif self.privileged:
+        elif self.privileged and self.facts.has_own("user"):
             self.tree = self.fds.add(self._opened(self.rootfs, True, "/root/path"))
             for bind in self.planned.binds:
                 tree = self._opened(bind.source, bind.recursive, f"{bind.pointer}/source")

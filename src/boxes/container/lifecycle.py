@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CreateOptions", "create", "delete", "kill", "run", "start", "state"]
 
+_HEAD_START = 0.03  # seconds a program has before its poststart hooks, which are to come after it
 _DYING = 1.0  # seconds that `delete` grants a process that is ending already
 _FORCED = 10.0  # seconds until `delete --force` gives up on a process that does not die
 
@@ -82,6 +83,17 @@ def _start(place: Place, journal: dict[str, Any]) -> None:
     except BoxesError:
         _stop(journal)
         raise
+    _run_poststart(journal, config)
+
+
+def _run_poststart(journal: dict[str, Any], config: dict[str, Any]) -> None:
+    """The hooks after the program has begun; one that ends at once is let finish what it says first."""
+    if not (config.get("hooks") or {}).get("poststart"):
+        return
+    pidfd = procfs.open_process(journal["pid"], journal["started"])
+    if pidfd is not None:
+        _ended(pidfd, _HEAD_START)
+        os.close(pidfd)
     hooks.run_all(config, "poststart", _oci(journal, status.RUNNING))
 
 

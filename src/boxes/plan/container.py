@@ -31,15 +31,20 @@ _PROPAGATION = {
 class Plan:
     """What the builder does.
 
-    `early` before the container is in its cgroup, `late` after; `base` is the propagation of what is mounted (MS_SLAVE:
-    the host's later mounts arrive), `propagation` that of the root in the end, or 0; `warnings` are lines for the log.
+    `early` before the container is in its cgroup, `late` after. `isolation` is the propagation (MS_*) of the builder's
+    copy of the host's mounts: with MS_SLAVE the host's later mounts arrive; with MS_PRIVATE for the topmost alone the
+    others stay the host's peers, so that volumes can be shared both ways. `propagation` is that of the root in the end,
+    or 0; `warnings` are lines for the log.
     """
 
     def __init__(self, config: dict[str, Any], facts: Facts) -> None:
         linux = config.get("linux") or {}
         wanted = _PROPAGATION.get(linux.get("rootfsPropagation") or "", 0)
         self.propagation = wanted
-        self.base = k.MS_SLAVE if not wanted or wanted & k.MS_SLAVE else k.MS_PRIVATE
+        if wanted & k.MS_SHARED:
+            self.isolation = k.MS_PRIVATE
+        else:
+            self.isolation = k.MS_REC | (k.MS_SLAVE if not wanted or wanted & k.MS_SLAVE else k.MS_PRIVATE)
         self.warnings: list[str] = []
         self.early = _names(config, facts)
         self.late: list[op.Operation] = []
@@ -134,6 +139,8 @@ def enter_root(steps: inner.Steps, facts: Facts, plan: Plan, fds: Descriptors) -
         steps.call("chroot", dot, pointer=pointer)
     else:
         steps.call("pivot_root", dot, dot, pointer=pointer)
+        # What is unmounted here must not be unmounted on the host, where some of it may be shared with us.
+        steps.call("mount", 0, dot, 0, k.MS_SLAVE | k.MS_REC, 0, pointer=pointer)
         steps.call("umount2", dot, k.MNT_DETACH, pointer=pointer)
     steps.call("chdir", slash, pointer=pointer)
     if plan.propagation and facts.has_own("mount"):

@@ -67,12 +67,10 @@ def _mount(mount: dict[str, Any], pointer: str, config: dict[str, Any], facts: F
 def _bind(
     mount: dict[str, Any], pointer: str, target: str, found: options.MountOptions, over_proc: bool, facts: Facts
 ) -> op.Bind:
+    """Options of a filesystem's own (mode=, size=) mean nothing to a bind, and are passed over as mount(8) does."""
     source = mount.get("source")
     if not source:
         raise ConfigError("a bind mount needs a source", pointer=f"{pointer}/source")
-    if found.data:
-        number = (mount.get("options") or []).index(found.data[0])
-        raise ConfigError(f"unknown option of a bind mount '{found.data[0]}'", pointer=f"{pointer}/options/{number}")
     return op.Bind(
         pointer,
         target=target,
@@ -140,7 +138,6 @@ def refuse_without_namespace(config: dict[str, Any]) -> None:
     """Without a mount namespace of its own a container must leave the host's mounts alone."""
     linux = config.get("linux") or {}
     for pointer, value in (
-        ("/mounts", config.get("mounts")),
         ("/linux/maskedPaths", linux.get("maskedPaths")),
         ("/linux/readonlyPaths", linux.get("readonlyPaths")),
         ("/linux/rootfsPropagation", linux.get("rootfsPropagation")),
