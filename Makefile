@@ -41,6 +41,7 @@ help: ## this list
 
 build: bin/box $(inner) $(syscalls) ## a runnable bin/box (the default)
 	@$(PYTHON) -m compileall -q src/boxes
+	@$(PYTHON) -X no_debug_ranges src/boxes/bundle.py src/boxes
 
 build-dependencies:
 	@scripts/install-dependencies build

@@ -48,13 +48,15 @@
 #ifndef SYS_pidfd_open
 #define SYS_pidfd_open 434
 #endif
+#define SECCOMP_SET_MODE_FILTER 1
+#define SECCOMP_FILTER_FLAG_NEW_LISTENER (1u << 3)
 #define OPEN_TREE_CLONE_CLOEXEC (1 | O_CLOEXEC)
 #define MOVE_FROM_DESCRIPTOR 0x4
 #define CLOSE_RANGE_SET_CLOEXEC 4
 
 /* The codes of the steps and of the reports; boxes/plan/inner.py has the same (a test compares them). */
-enum step { CALL = 1, FORK, CONSOLE, READY, WAIT, BOUNDING, CHDIR, STDIO, HOOK, EXEC };
-enum kind { REPORT_READY = 1, REPORT_EXECUTING, REPORT_ERROR, REPORT_CONSOLE };
+enum step { CALL = 1, FORK, CONSOLE, READY, WAIT, BOUNDING, CHDIR, STDIO, HOOK, EXEC, SECCOMP };
+enum kind { REPORT_READY = 1, REPORT_EXECUTING, REPORT_ERROR, REPORT_CONSOLE, REPORT_LISTENER };
 enum { DATA = 4096, HEAD = 1024 };
 
 struct report {
@@ -71,6 +73,8 @@ static int reports = -1;       /* where reports go: the runtime, later who calls
 static uint32_t current;       /* the number of the step being done */
 static unsigned first_own = 3; /* descriptors below are the program's */
 static int chdir_done;
+static int closed;             /* what is not the program's is, but for reports */
+static int explain = 1;        /* what failed may be looked at: a filter can forbid even that */
 
 static void send_report(enum kind kind, int error, const char *data, size_t size, int descriptor) {
     static char buffer[sizeof(struct report) + DATA];
@@ -78,22 +82,26 @@ static void send_report(enum kind kind, int error, const char *data, size_t size
     memcpy(buffer, &report, sizeof report);
     if (size)
         memcpy(buffer + sizeof report, data, report.size);
+    if (descriptor < 0) {
+        /* Nobody there to hear it: whoever asked for this process is gone, so it must not go on. write(2) and not a
+         * call of sockets, since seccomp profiles let it through. */
+        if (write(reports, buffer, sizeof report + report.size) < 0)
+            _exit(1);
+        return;
+    }
     struct iovec part = {buffer, sizeof report + report.size};
     union {
         char space[CMSG_SPACE(sizeof(int))];
         struct cmsghdr align;
     } control = {{0}};
-    struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
-    if (descriptor >= 0) {
-        message.msg_control = control.space;
-        message.msg_controllen = sizeof control.space;
-        struct cmsghdr *header = CMSG_FIRSTHDR(&message);
-        header->cmsg_level = SOL_SOCKET;
-        header->cmsg_type = SCM_RIGHTS;
-        header->cmsg_len = CMSG_LEN(sizeof(int));
-        memcpy(CMSG_DATA(header), &descriptor, sizeof(int));
-    }
-    /* Nobody there to hear it: whoever asked for this process is gone, so it must not go on. */
+    struct msghdr message = {
+        .msg_iov = &part, .msg_iovlen = 1, .msg_control = control.space, .msg_controllen = sizeof control.space,
+    };
+    struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+    header->cmsg_level = SOL_SOCKET;
+    header->cmsg_type = SCM_RIGHTS;
+    header->cmsg_len = CMSG_LEN(sizeof(int));
+    memcpy(CMSG_DATA(header), &descriptor, sizeof(int));
     if (sendmsg(reports, &message, MSG_NOSIGNAL) < 0)
         _exit(1);
 }
@@ -142,16 +150,14 @@ static const char *take_string(struct payload *payload) {
     return start;
 }
 
-/* A NULL-terminated vector of the next `count` strings. */
+/* Zeroes that become a NULL-terminated vector of `count` strings. */
 static char **take_vector(struct payload *payload, uint32_t count) {
-    if (count > (size_t)(payload->end - payload->at))
-        malformed();
-    char **strings = mmap(NULL, (count + 1) * sizeof *strings, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (strings == MAP_FAILED)
-        fail();
+    return (char **)(uintptr_t)take(payload, (count + (size_t)1) * sizeof(char *));
+}
+
+static void take_strings(struct payload *payload, char **vector, uint32_t count) {
     for (uint32_t i = 0; i < count; i++)
-        strings[i] = (char *)(uintptr_t)take_string(payload);
-    return strings;
+        vector[i] = (char *)(uintptr_t)take_string(payload);
 }
 
 /* ---- the steps ---- */
@@ -346,13 +352,15 @@ static int wait_for(pid_t pid, uint32_t timeout) {
     return late ? -1 : status;
 }
 
-/* A startContainer hook: u32 descriptor of its stdin, u32 timeout in ms, u32 arguments, u32 variables, path, strings.
- * Fails with the errno of its execve, or with ETIME, or with ECHILD and its wait status. */
+/* A startContainer hook: u32 descriptor of its stdin, u32 timeout in ms, u32 arguments, u32 variables, room for their
+ * vectors, path, strings. Fails with the errno of its execve, or with ETIME, or with ECHILD and its wait status. */
 static void do_hook(struct payload payload) {
     int input = (int)take32(&payload);
     uint32_t timeout = take32(&payload), arguments = take32(&payload), variables = take32(&payload);
-    const char *path = take_string(&payload);
     char **argv = take_vector(&payload, arguments), **envp = take_vector(&payload, variables);
+    const char *path = take_string(&payload);
+    take_strings(&payload, argv, arguments);
+    take_strings(&payload, envp, variables);
     static volatile int refused;
     refused = 0;
     if (lseek(input, 0, SEEK_SET) < 0)
@@ -362,7 +370,8 @@ static void do_hook(struct payload payload) {
         fail();
     if (pid == 0) {
         if (dup2(input, 0) == 0) {
-            syscall(SYS_close_range, 3, ~0U, CLOSE_RANGE_SET_CLOEXEC); /* the preserved ones are the program's alone */
+            for (unsigned fd = 3; fd < first_own; fd++)
+                close((int)fd); /* the preserved ones are the program's alone */
             execve(path, argv, envp);
         }
         refused = errno;
@@ -375,6 +384,44 @@ static void do_hook(struct payload payload) {
         fail_with(ETIME, NULL, 0);
     if (status)
         fail_with(ECHILD, (const char *)&status, sizeof status);
+}
+
+/* Close all that is not the program's, but the socket for reports and `kept`. Not only CLOEXEC: an open descriptor can
+ * be named by execve itself, as /proc/self/fd/N. */
+static void close_own(unsigned kept) {
+    unsigned report = (unsigned)reports, low = kept < report ? kept : report, high = kept < report ? report : kept;
+    if (low > first_own)
+        syscall(SYS_close_range, first_own, low - 1, 0);
+    if (high > low + 1)
+        syscall(SYS_close_range, low + 1, high - 1, 0);
+    if (high != ~0U)
+        syscall(SYS_close_range, high + 1, ~0U, 0);
+    closed = 1;
+}
+
+/* Load a filter: u32 flags, u32 descriptor that is needed later (~0: none), u32 how, u32 zero, the program. From here on
+ * only the calls that boxes/plan/seccomp.py lists are made. A listener is told to the runtime, which has to have got it
+ * before anything else is done, as that may be what it decides on. */
+static void do_seccomp(struct payload payload) {
+    enum { ATTACHED = 1, SILENT = 2 };
+    uint32_t flags = take32(&payload), kept = take32(&payload), how = take32(&payload);
+    take32(&payload);
+    struct {
+        unsigned short count;
+        const void *instructions;
+    } program = {(unsigned short)((payload.end - payload.at) / 8), payload.at}; /* struct sock_fprog of <linux/filter.h> */
+    close_own(kept);
+    int listener = (int)syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, &program);
+    if (listener < 0)
+        fail();
+    explain = !(how & SILENT);
+    if (flags & SECCOMP_FILTER_FLAG_NEW_LISTENER) {
+        char word;
+        send_report(REPORT_LISTENER, 0, (char *)&listener, sizeof listener, how & ATTACHED ? listener : -1);
+        if (read(reports, &word, sizeof word) != sizeof word)
+            _exit(1);
+        close(listener);
+    }
 }
 
 /* ---- the last step ---- */
@@ -396,7 +443,7 @@ static _Noreturn void exec_failed(int error, const char *path) {
     memcpy(data, path, size);
     data[size - 1] = 0;
     /* O_NONBLOCK: the file may be a FIFO, which must not hold us up. */
-    int fd = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+    int fd = explain ? open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC) : -1;
     if (fd >= 0 && fstat(fd, &facts) == 0) {
         if (S_ISDIR(facts.st_mode))
             error = EISDIR;
@@ -429,22 +476,22 @@ static _Noreturn void exec_by_path(char **argv, char **envp) {
             error = EACCES;
         else if (errno != ENOENT && errno != ENOTDIR)
             exec_failed(errno, candidate);
-        else if (access(candidate, F_OK) == 0)
+        else if (explain && access(candidate, F_OK) == 0)
             exec_failed(ENOENT, candidate); /* it is there: its interpreter is not */
     }
     exec_failed(error, argv[0]);
 }
 
-/* u32 arguments, u32 variables, strings. */
+/* u32 arguments, u32 variables, room for their vectors, strings. */
 static _Noreturn void do_exec(struct payload payload) {
     uint32_t arguments = take32(&payload), variables = take32(&payload);
     if (!arguments)
         malformed();
     char **argv = take_vector(&payload, arguments), **envp = take_vector(&payload, variables);
-    /* Close, not only CLOEXEC: an open descriptor can be named by execve itself, as /proc/self/fd/N. */
-    if (reports > (int)first_own)
-        syscall(SYS_close_range, first_own, reports - 1, 0);
-    syscall(SYS_close_range, reports + 1, ~0U, 0);
+    take_strings(&payload, argv, arguments);
+    take_strings(&payload, envp, variables);
+    if (!closed)
+        close_own(~0U);
     send_report(REPORT_EXECUTING, 0, NULL, 0, -1);
     if (!strchr(argv[0], '/') && argv[0][0])
         exec_by_path(argv, envp);
@@ -463,6 +510,7 @@ static void do_step(enum step code, struct payload payload) {
     case CHDIR: do_chdir(payload); return;
     case STDIO: do_stdio(payload); return;
     case HOOK: do_hook(payload); return;
+    case SECCOMP: do_seccomp(payload); return;
     case EXEC: do_exec(payload);
     }
     malformed();

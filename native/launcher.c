@@ -29,9 +29,19 @@
 #define OLDEST_MINOR 11
 
 /* `boxes` becomes a package that is nothing but its folder: boxes/__init__.py is the API of a library, which the
- * command line does not need. */
-static const char START[] = "import sys;p=type(sys)('boxes');p.__path__=[sys.argv.pop(1)];sys.modules['boxes']=p;"
-                            "from boxes.cli.main import main;main()";
+ * command line does not need. Modules come from one file of bytecode if there is a good one: boxes/bundle.py. */
+static const char START[] =
+    "import sys,posix,marshal\n"
+    "d=sys.argv.pop(1)\n"
+    "p=type(sys)('boxes');p.__path__=[d];sys.modules['boxes']=p\n"
+    "try:\n"
+    " f=posix.open(d+'/__pycache__/bundle.'+sys.implementation.cache_tag,posix.O_RDONLY|posix.O_CLOEXEC)\n"
+    " n=int.from_bytes(posix.read(f,4),'little')\n"
+    " c,e=marshal.loads(posix.read(f,n))\n"
+    " exec(c,{'fd':f,'entries':e,'start':n+4})\n"
+    "except (OSError,ValueError,EOFError,TypeError):pass\n"
+    "from boxes.cli.main import main\n"
+    "main()";
 
 static char settler[sizeof "BOXES_SETTLER=-2147483648"];
 

@@ -1,4 +1,4 @@
-/* boxes.linux._syscalls: system calls that Python's library lacks, one function each.
+/* boxes.linux._syscalls: system calls that Python's library lacks, one function each, and the compiler of libseccomp.
  *
  * Nothing is decided here: flags, defaults and messages are boxes.linux.syscalls'. Each function raises the builtin
  * OSError. The limited API (3.11), so that one build serves every later Python.
@@ -8,6 +8,7 @@
 #define Py_LIMITED_API 0x030b0000
 #include <Python.h>
 
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/bpf.h>
@@ -15,6 +16,7 @@
 #include <linux/sched.h>
 #include <signal.h>
 #include <stdint.h>
+#include <string.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -367,6 +369,130 @@ static PyObject *py_execveat(PyObject *self, PyObject *args) {
     return NULL;
 }
 
+static PyObject *py_pidfd_getfd(PyObject *self, PyObject *args) {
+    (void)self;
+    int pidfd, fd;
+    long value;
+    if (!PyArg_ParseTuple(args, "ii:pidfd_getfd", &pidfd, &fd))
+        return NULL;
+    UNLOCKED(value, syscall(SYS_pidfd_getfd, pidfd, fd, 0));
+    return result(value);
+}
+
+/* seccomp(operation, flags, data): data is None or what the operation reads. */
+static PyObject *py_seccomp(PyObject *self, PyObject *args) {
+    (void)self;
+    unsigned operation, flags;
+    const char *data;
+    Py_ssize_t size;
+    if (!PyArg_ParseTuple(args, "IIz#:seccomp", &operation, &flags, &data, &size))
+        return NULL;
+    return result(syscall(SYS_seccomp, operation, flags, data));
+}
+
+/* ---- libseccomp(3), loaded when it is first asked for ---- */
+
+struct version {
+    unsigned major, minor, micro;
+};
+static struct {
+    const struct version *(*version)(void);
+    int (*resolve)(uint32_t architecture, const char *name);
+    void *(*init)(uint32_t action);
+    int (*set)(void *filter, int attribute, uint32_t value);
+    int (*add_architecture)(void *filter, uint32_t architecture);
+    int (*add_rule)(void *filter, uint32_t action, int call, unsigned count, const void *conditions);
+    int (*export)(const void *filter, int fd);
+    void (*release)(void *filter);
+} library;
+static const char *const library_names[] = {
+    "seccomp_version", "seccomp_syscall_resolve_name_arch", "seccomp_init", "seccomp_attr_set", "seccomp_arch_add",
+    "seccomp_rule_add_array", "seccomp_export_bpf", "seccomp_release",
+};
+
+/* Raises ImportError. */
+static int load_library(void) {
+    enum { COUNT = sizeof library_names / sizeof *library_names };
+    void *found[COUNT];
+    _Static_assert(sizeof found == sizeof library, "a name for each function");
+    if (library.release)
+        return 1;
+    void *handle = dlopen("libseccomp.so.2", RTLD_NOW | RTLD_LOCAL);
+    for (int i = 0; handle && i < COUNT; i++) {
+        found[i] = dlsym(handle, library_names[i]);
+        if (!found[i])
+            handle = NULL;
+    }
+    if (!handle) {
+        PyErr_SetString(PyExc_ImportError, dlerror());
+        return 0;
+    }
+    memcpy(&library, found, sizeof library);
+    return 1;
+}
+
+/* seccomp_library() -> (path, (major, minor, micro)) */
+static PyObject *py_seccomp_library(PyObject *self, PyObject *args) {
+    (void)self;
+    (void)args;
+    Dl_info file;
+    if (!load_library())
+        return NULL;
+    const struct version *version = library.version();
+    const char *path = dladdr((const void *)version, &file) ? file.dli_fname : "";
+    return Py_BuildValue("s(III)", path, version->major, version->minor, version->micro);
+}
+
+/* seccomp_number(architecture, name) -> the number of a system call there, or below 0 */
+static PyObject *py_seccomp_number(PyObject *self, PyObject *args) {
+    (void)self;
+    unsigned architecture;
+    const char *name;
+    if (!PyArg_ParseTuple(args, "Is:seccomp_number", &architecture, &name) || !load_library())
+        return NULL;
+    return PyLong_FromLong(library.resolve(architecture, name));
+}
+
+/* What a filter is made of, in order: an attribute and its value, an architecture, or a rule. */
+struct part {
+    enum { ATTRIBUTE, ARCHITECTURE, RULE } kind;
+    uint32_t value;
+    int32_t number;
+    uint32_t count;
+    struct {
+        uint32_t argument, comparison;
+        uint64_t operands[2];
+    } conditions[6];
+};
+
+/* seccomp_compile(action, parts, fd) -> (how many parts were taken, errno): the program is written to fd. */
+static PyObject *py_seccomp_compile(PyObject *self, PyObject *args) {
+    (void)self;
+    unsigned action;
+    int fd;
+    Py_buffer parts;
+    if (!load_library() || !PyArg_ParseTuple(args, "Iy*i:seccomp_compile", &action, &parts, &fd))
+        return NULL;
+    const struct part *part = parts.buf, *end = part + (size_t)parts.len / sizeof *part;
+    void *filter = library.init(action);
+    int error = filter ? 0 : -EINVAL;
+    for (; !error && part < end; part += !error) {
+        if (part->kind == ATTRIBUTE)
+            error = library.set(filter, part->number, part->value);
+        else if (part->kind == ARCHITECTURE)
+            error = library.add_architecture(filter, part->value);
+        else
+            error = library.add_rule(filter, part->value, part->number, part->count, part->conditions);
+    }
+    if (!error)
+        error = library.export(filter, fd);
+    if (filter)
+        library.release(filter);
+    PyObject *made = Py_BuildValue("ni", (Py_ssize_t)(part - (const struct part *)parts.buf), -error);
+    PyBuffer_Release(&parts);
+    return made;
+}
+
 static PyMethodDef methods[] = {
     {"openat2", py_openat2, METH_VARARGS, NULL},
     {"clone3", py_clone3, METH_VARARGS, NULL},
@@ -389,6 +515,11 @@ static PyMethodDef methods[] = {
     {"bpf", py_bpf, METH_VARARGS, NULL},
     {"address", py_address, METH_O, NULL},
     {"execveat", py_execveat, METH_VARARGS, NULL},
+    {"pidfd_getfd", py_pidfd_getfd, METH_VARARGS, NULL},
+    {"seccomp", py_seccomp, METH_VARARGS, NULL},
+    {"seccomp_library", py_seccomp_library, METH_NOARGS, NULL},
+    {"seccomp_number", py_seccomp_number, METH_VARARGS, NULL},
+    {"seccomp_compile", py_seccomp_compile, METH_VARARGS, NULL},
     {NULL, NULL, 0, NULL},
 };
 

@@ -18,7 +18,7 @@ from tests.support.rootfs import Template
 from tests.support.runtime import Runtime, executable, temporary_directory
 
 # What a host may lack without the run being worth less; with BOXES_MUST_RUN set any other skip is a failure.
-MAY_LACK = {"cgroup2", "cgroup1", "debootstrap"}
+MAY_LACK = {"cgroup2", "cgroup1", "debian"}
 
 LIMIT = 60
 _numbers = itertools.count(1)
@@ -26,7 +26,15 @@ _numbers = itertools.count(1)
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "requires(*features): what the host must offer")
+    config.addinivalue_line("markers", "red_for(*runtimes, reason): runtimes that have the defect which is tested for")
     config.addinivalue_line("markers", "not_for(*runtimes, reason): runtimes that are known to differ, and in what")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        for mark in item.iter_markers("red_for"):
+            if executable().name in mark.args:
+                item.add_marker(pytest.mark.xfail(reason=mark.kwargs["reason"], strict=True))
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -19,7 +19,6 @@ wrapped once per stage with `refused`.
 from __future__ import annotations
 
 
-
 class BoxesError(Exception):
     """An error with a cause.
 

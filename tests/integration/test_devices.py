@@ -42,7 +42,13 @@ def test_default_devices_work(box: Runtime, bundle: Bundle) -> None:
 
 @pytest.mark.parametrize(
     "name, target",
-    [("fd", "/proc/self/fd"), ("stdin", "/proc/self/fd/0"), ("stdout", "/proc/self/fd/1"), ("stderr", "/proc/self/fd/2"), ("ptmx", "pts/ptmx")],
+    [
+        ("fd", "/proc/self/fd"),
+        ("stdin", "/proc/self/fd/0"),
+        ("stdout", "/proc/self/fd/1"),
+        ("stderr", "/proc/self/fd/2"),
+        ("ptmx", "pts/ptmx"),
+    ],
 )
 def test_link_in_dev(box: Runtime, bundle: Bundle, name: str, target: str) -> None:
     assert box.run(bundle.args("/bin/readlink", f"/dev/{name}")).ok().out.strip() == target
@@ -70,7 +76,9 @@ def test_own_devpts_gives_terminals(box: Runtime, bundle: Bundle) -> None:
     ],
     ids=lambda value: value if isinstance(value, str) else f"{value['type']}-{value['path']}",
 )
-def test_configured_device_has_its_attributes(box: Runtime, bundle: Bundle, entry: dict[str, Any], expected: str) -> None:
+def test_configured_device_has_its_attributes(
+    box: Runtime, bundle: Bundle, entry: dict[str, Any], expected: str
+) -> None:
     bundle.linux["devices"] = [entry]
     assert seen(box, bundle, entry["path"]) == expected
 
@@ -107,7 +115,7 @@ class TestExistingNode:
         bundle.without_mount("/dev", "/dev/pts", "/dev/shm").linux["devices"] = [device("/dev/mine", "c", 1, 3)]
         os.mknod(bundle.rootfs / "dev/mine", stat.S_IFCHR | 0o600, os.makedev(1, 5))
         result = box.run(bundle.args("/bin/stat", "-c", "%t:%T", "/dev/mine"))
-        assert result.code == 1 and "/dev/mine" in result.err or result.out == "1:3\n"
+        assert (result.code == 1 and "/dev/mine" in result.err) or result.out == "1:3\n"
 
     def test_that_is_a_symlink_to_a_host_file_is_not_followed(self, box: Runtime, bundle: Bundle) -> None:
         outside = bundle.host_directory(victim="content")

@@ -93,7 +93,11 @@ def test_cwd(container: Container, flag: str) -> None:
     assert probe(container, flag, "/etc")["cwd"] == "/etc"
 
 
-@pytest.mark.parametrize("flags", [("--env", "A=1", "--env", "B=2 3"), ("-e", "A=1", "-e", "B=2 3"), ("--env=A=1", "--env=B=2 3")], ids=" ".join)
+@pytest.mark.parametrize(
+    "flags",
+    [("--env", "A=1", "--env", "B=2 3"), ("-e", "A=1", "-e", "B=2 3"), ("--env=A=1", "--env=B=2 3")],
+    ids=" ".join,
+)
 def test_env_is_added(container: Container, flags: tuple[str, ...]) -> None:
     assert {"A=1", "B=2 3", "FROM=config"} <= set(probe(container, *flags)["env"])
 
@@ -114,7 +118,10 @@ def test_numeric_user_is_no_name_in_the_containers_passwd(container: Container, 
     assert probe(container, "--user", "1000")["uids"] == [1000, 1000, 1000]
 
 
-@pytest.mark.parametrize("text", ["-1", "4294967295", "4294967296", "1_0", " 1", "１", "root", "1:root", "1:2:3", ":", "1:", ":1", "0x1", "1.0"])
+@pytest.mark.parametrize(
+    "text",
+    ["-1", "4294967295", "4294967296", "1_0", " 1", "１", "root", "1:root", "1:2:3", ":", "1:", ":1", "0x1", "1.0"],
+)
 @not_for("runc", "crun", reason="they take some of these")
 def test_user_that_is_no_number_is_refused(container: Container, text: str) -> None:
     assert container.exec("/bin/probe", flags=("--user", text)).refused(code=255).out == ""
@@ -154,7 +161,6 @@ def test_process_file_gives_everything(container: Container, process_file: Any, 
         capabilities={kind: ["CAP_KILL"] for kind in ("bounding", "permitted", "effective")},
         rlimits=[{"type": "RLIMIT_NOFILE", "soft": 50, "hard": 60}],
         noNewPrivileges=True,
-        oomScoreAdj=321,
     )
     seen = container.runtime("exec", flag, path, container.id).report()
     assert seen["args"] == ["/bin/probe", "x y"]
@@ -162,14 +168,14 @@ def test_process_file_gives_everything(container: Container, process_file: Any, 
     assert (seen["uids"], seen["gids"]) == ([5] * 3, [6] * 3)
     assert set(seen["groups"]) - {6} == {7}
     assert seen["rlimits"]["RLIMIT_NOFILE"] == [50, 60]
-    assert seen["oom_score_adj"] == "321\n"
     assert seen.capabilities()["bounding"] == {"CAP_KILL"}
 
 
-@not_for("runc", reason="1.1 ignores it")
-def test_process_file_gives_the_umask(container: Container, process_file: Any) -> None:
-    path = process_file(user={"uid": 0, "gid": 0, "umask": 0o77})
-    assert container.runtime("exec", "--process", path, container.id).report()["umask"] == 0o77
+@not_for("runc", reason="1.1 ignores them")
+def test_process_file_gives_umask_and_oom_score_adj(container: Container, process_file: Any) -> None:
+    path = process_file(user={"uid": 0, "gid": 0, "umask": 0o77}, oomScoreAdj=321)
+    seen = container.runtime("exec", "--process", path, container.id).report()
+    assert (seen["umask"], seen["oom_score_adj"]) == (0o77, "321\n")
 
 
 @not_for("runc", "crun", reason="they take the configured ones")
@@ -191,7 +197,9 @@ def test_missing_process_file_is_refused_and_named(container: Container) -> None
 
 class TestDetach:
     @pytest.mark.parametrize("flag", ["--detach", "-d"])
-    def test_returns_while_the_process_runs(self, box: Runtime, container: Container, bundle: Bundle, flag: str) -> None:
+    def test_returns_while_the_process_runs(
+        self, box: Runtime, container: Container, bundle: Bundle, flag: str
+    ) -> None:
         pid_file = bundle.path / "exec.pid"
         with open(bundle.path / "out", "wb") as out:
             command = box.command("exec", flag, "--pid-file", str(pid_file), container.id, "/bin/probe", "--hang")
@@ -212,7 +220,9 @@ class TestDetach:
         os.kill(pid, signal.SIGKILL)
         wait_for_exit(pid)
 
-    def test_process_becomes_the_child_of_the_callers_subreaper(self, box: Runtime, container: Container, bundle: Bundle) -> None:
+    def test_process_becomes_the_child_of_the_callers_subreaper(
+        self, box: Runtime, container: Container, bundle: Bundle
+    ) -> None:
         pid_file = bundle.path / "exec.pid"
         box("exec", "-d", "--pid-file", str(pid_file), container.id, "/bin/sh", "-c", "exit 33").ok()
         assert box.wait(int(pid_file.read_text())) == 33
@@ -232,7 +242,9 @@ class TestDetach:
 
 
 class TestTerminal:
-    def test_detached_terminal_goes_to_the_console_socket(self, box: Runtime, container: Container, bundle: Bundle) -> None:
+    def test_detached_terminal_goes_to_the_console_socket(
+        self, box: Runtime, container: Container, bundle: Bundle
+    ) -> None:
         socket = ConsoleSocket(bundle.path / "console")
         pid_file = bundle.path / "exec.pid"
         flags = ("-t", "-d", "--console-socket", str(socket.path), "--pid-file", str(pid_file))
@@ -243,7 +255,9 @@ class TestTerminal:
         socket.close()
         assert [count for _, count in socket.messages] == [1]
 
-    def test_process_leads_a_session_with_the_terminal(self, box: Runtime, container: Container, bundle: Bundle) -> None:
+    def test_process_leads_a_session_with_the_terminal(
+        self, box: Runtime, container: Container, bundle: Bundle
+    ) -> None:
         socket = ConsoleSocket(bundle.path / "console")
         box("exec", "-t", "-d", "--console-socket", str(socket.path), container.id, "/bin/probe", "--to", "/tmp/r").ok()
         master = socket.receive()
@@ -257,7 +271,9 @@ class TestTerminal:
     def test_detached_terminal_without_a_console_socket_is_refused(self, box: Runtime, container: Container) -> None:
         box("exec", "-t", "-d", container.id, "/bin/true").refused("cannot allocate tty", code=255)
 
-    def test_size_of_a_process_file_is_set(self, box: Runtime, container: Container, bundle: Bundle, process_file: Any) -> None:
+    def test_size_of_a_process_file_is_set(
+        self, box: Runtime, container: Container, bundle: Bundle, process_file: Any
+    ) -> None:
         socket = ConsoleSocket(bundle.path / "console")
         path = process_file(terminal=True, consoleSize={"height": 21, "width": 43}, args=["/bin/stty", "size"])
         box("exec", "-d", "--console-socket", str(socket.path), "--process", path, container.id).ok()

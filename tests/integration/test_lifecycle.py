@@ -180,13 +180,23 @@ def test_delete_right_after_kill_succeeds(box: Runtime, bundle: Bundle) -> None:
     container.delete().ok()
 
 
-REAL_TIME = pytest.param("SIGRTMIN", 34, marks=not_for("runc", reason="it does not know real-time signals by name"))
+REAL_TIME = pytest.param("SIGRTMIN+6", 40, marks=not_for("runc", reason="it does not know real-time signals by name"))
 
 
 class TestKill:
     @pytest.mark.parametrize(
         "name, number",
-        [("TERM", 15), ("SIGTERM", 15), ("15", 15), ("HUP", 1), ("1", 1), ("SIGUSR1", 10), ("usr2", 12), ("28", 28), REAL_TIME],
+        [
+            ("TERM", 15),
+            ("SIGTERM", 15),
+            ("15", 15),
+            ("HUP", 1),
+            ("1", 1),
+            ("SIGUSR1", 10),
+            ("usr2", 12),
+            ("28", 28),
+            REAL_TIME,
+        ],
     )
     def test_sends_the_signal_by_name_or_number(self, box: Runtime, bundle: Bundle, name: str, number: int) -> None:
         container = box.running_shell(bundle)
@@ -230,7 +240,9 @@ class TestKill:
 
     @pytest.mark.parametrize("name", ["TERM", "KILL", "HUP", "INT"])
     @not_for("runc", "crun", reason="their waiting init ignores what it does not handle, as any pid 1")
-    def test_with_a_signal_that_terminates_ends_a_created_container(self, box: Runtime, bundle: Bundle, name: str) -> None:
+    def test_with_a_signal_that_terminates_ends_a_created_container(
+        self, box: Runtime, bundle: Bundle, name: str
+    ) -> None:
         container = box.create(bundle)
         container.kill(name).ok()
         wait_for_exit(container.pid)
@@ -245,7 +257,9 @@ class TestKill:
         container.delete().ok()
 
     @pytest.mark.parametrize("name", ["WINCH", "CHLD", "URG", "CONT"])
-    def test_with_a_signal_ignored_by_default_leaves_a_created_container(self, box: Runtime, bundle: Bundle, name: str) -> None:
+    def test_with_a_signal_ignored_by_default_leaves_a_created_container(
+        self, box: Runtime, bundle: Bundle, name: str
+    ) -> None:
         container = box.create(bundle)
         container.kill(name).ok()
         container.start().ok()

@@ -28,7 +28,9 @@ ACCESS_TIME = {"relatime", "noatime", "strictatime", "nodiratime"}
         ("noatime", {"noatime"}),
         ("nodiratime", {"nodiratime"}),
         ("relatime", {"relatime"}),
-        pytest.param("defaults", {"rw"}, marks=not_for("runc", reason="it hands this on to the filesystem, which refuses it")),
+        pytest.param(
+            "defaults", {"rw"}, marks=not_for("runc", reason="it hands this on to the filesystem, which refuses it")
+        ),
     ],
 )
 def test_option_is_an_attribute_of_the_mount(box: Runtime, bundle: Bundle, option: str, expected: set[str]) -> None:
@@ -50,7 +52,9 @@ def test_option_is_an_attribute_of_the_mount(box: Runtime, bundle: Bundle, optio
     ],
     ids=lambda value: "-".join(value) if isinstance(value, tuple) else value,
 )
-def test_later_option_clears_an_earlier_one(box: Runtime, bundle: Bundle, options: tuple[str, ...], absent: str) -> None:
+def test_later_option_clears_an_earlier_one(
+    box: Runtime, bundle: Bundle, options: tuple[str, ...], absent: str
+) -> None:
     seen = box.probe(bundle.mount("/mnt", "tmpfs", "tmpfs", *options)).mounts()["/mnt"]
     assert absent not in seen.options
 
@@ -68,7 +72,9 @@ def test_option_that_is_the_default_changes_nothing(box: Runtime, bundle: Bundle
 
 
 def test_other_options_go_to_the_filesystem(box: Runtime, bundle: Bundle) -> None:
-    bundle.mount("/opt", "tmpfs", "tmpfs", "size=64k", "mode=1710", "uid=5", "gid=6").args("/bin/stat", "-c", "%a %u %g", "/opt")
+    bundle.mount("/opt", "tmpfs", "tmpfs", "size=64k", "mode=1710", "uid=5", "gid=6").args(
+        "/bin/stat", "-c", "%a %u %g", "/opt"
+    )
     assert box.run(bundle).ok().out == "1710 5 6\n"
     assert "size=64k" in box.probe(bundle).mounts()["/opt"].super_options
 
@@ -91,7 +97,9 @@ def test_usual_mounts_have_their_type(box: Runtime, bundle: Bundle, destination:
 
 
 def test_mqueue_is_of_the_containers_ipc_namespace(box: Runtime, bundle: Bundle) -> None:
-    bundle.mount("/dev/mqueue", "mqueue", "mqueue", "nosuid", "noexec", "nodev").shell("touch /dev/mqueue/q; ls /dev/mqueue")
+    bundle.mount("/dev/mqueue", "mqueue", "mqueue", "nosuid", "noexec", "nodev").shell(
+        "touch /dev/mqueue/q; ls /dev/mqueue"
+    )
     assert box.run(bundle).ok().out == "q\n"
 
 
@@ -129,7 +137,9 @@ class TestBind:
         assert box.run(bundle.args("/bin/cat", "/mnt/file")).ok().out == "content"
 
     def test_without_a_type_is_recognised(self, box: Runtime, bundle: Bundle) -> None:
-        bundle.config["mounts"].append({"destination": "/mnt", "source": str(bundle.host_directory(file="content")), "options": ["bind"]})
+        bundle.config["mounts"].append(
+            {"destination": "/mnt", "source": str(bundle.host_directory(file="content")), "options": ["bind"]}
+        )
         assert box.run(bundle.args("/bin/cat", "/mnt/file")).ok().out == "content"
 
     def test_read_only(self, box: Runtime, bundle: Bundle) -> None:
@@ -151,29 +161,47 @@ class TestBind:
 
     def test_file(self, box: Runtime, bundle: Bundle) -> None:
         file = bundle.host_directory(file="content") / "file"
-        assert box.run(bundle.mount("/etc/passwd", "bind", file, "bind", "ro").args("/bin/cat", "/etc/passwd")).ok().out == "content"
+        assert (
+            box.run(bundle.mount("/etc/passwd", "bind", file, "bind", "ro").args("/bin/cat", "/etc/passwd")).ok().out
+            == "content"
+        )
 
     def test_file_on_a_missing_destination_makes_an_empty_file(self, box: Runtime, bundle: Bundle) -> None:
         file = bundle.host_directory(file="content") / "file"
-        assert box.run(bundle.mount("/opt/deep/file", "bind", file, "bind").args("/bin/cat", "/opt/deep/file")).ok().out == "content"
+        assert (
+            box.run(bundle.mount("/opt/deep/file", "bind", file, "bind").args("/bin/cat", "/opt/deep/file")).ok().out
+            == "content"
+        )
         assert (bundle.rootfs / "opt/deep/file").read_bytes() == b""
 
     def test_relative_source_is_taken_from_the_bundle(self, box: Runtime, bundle: Bundle) -> None:
         bundle.host_directory(file="content")
-        assert box.run(bundle.mount("/mnt", "bind", "outside", "bind").args("/bin/cat", "/mnt/file")).ok().out == "content"
+        assert (
+            box.run(bundle.mount("/mnt", "bind", "outside", "bind").args("/bin/cat", "/mnt/file")).ok().out == "content"
+        )
 
     def test_missing_source_is_refused_and_named(self, box: Runtime, bundle: Bundle) -> None:
-        box.run(bundle.mount("/mnt", "bind", "/no/such/source", "bind")).refused("/no/such/source", "no such file or directory")
+        box.run(bundle.mount("/mnt", "bind", "/no/such/source", "bind")).refused(
+            "/no/such/source", "no such file or directory"
+        )
 
     def test_socket_device_and_fifo(self, box: Runtime, bundle: Bundle) -> None:
         os.mkfifo(bundle.host_directory() / "fifo")
-        bundle.mount("/tmp/fifo", "bind", bundle.path / "outside/fifo", "bind").mount("/tmp/null", "bind", "/dev/null", "bind")
-        assert box.run(bundle.args("/bin/stat", "-c", "%F", "/tmp/fifo", "/tmp/null")).ok().out == "fifo\ncharacter special file\n"
+        bundle.mount("/tmp/fifo", "bind", bundle.path / "outside/fifo", "bind").mount(
+            "/tmp/null", "bind", "/dev/null", "bind"
+        )
+        assert (
+            box.run(bundle.args("/bin/stat", "-c", "%F", "/tmp/fifo", "/tmp/null")).ok().out
+            == "fifo\ncharacter special file\n"
+        )
 
     def test_symlink_source_is_followed(self, box: Runtime, bundle: Bundle) -> None:
         bundle.host_directory(file="content")
         (bundle.path / "link").symlink_to("outside")
-        assert box.run(bundle.mount("/mnt", "bind", bundle.path / "link", "bind").args("/bin/cat", "/mnt/file")).ok().out == "content"
+        assert (
+            box.run(bundle.mount("/mnt", "bind", bundle.path / "link", "bind").args("/bin/cat", "/mnt/file")).ok().out
+            == "content"
+        )
 
     def test_without_recursion_shows_no_mounts_below(self, box: Runtime, bundle: Bundle, tree: Path) -> None:
         assert box.run(bundle.mount("/mnt", "bind", tree, "bind").args("/bin/ls", "/mnt/sub")).ok().out == ""
@@ -181,7 +209,9 @@ class TestBind:
     def test_with_recursion_shows_mounts_below(self, box: Runtime, bundle: Bundle, tree: Path) -> None:
         assert box.run(bundle.mount("/mnt", "bind", tree, "rbind").args("/bin/ls", "/mnt/sub")).ok().out == "inner\n"
 
-    def test_read_only_with_recursion_leaves_mounts_below_writable(self, box: Runtime, bundle: Bundle, tree: Path) -> None:
+    def test_read_only_with_recursion_leaves_mounts_below_writable(
+        self, box: Runtime, bundle: Bundle, tree: Path
+    ) -> None:
         mounts = box.probe(bundle.mount("/mnt", "bind", tree, "rbind", "ro")).mounts()
         assert "ro" in mounts["/mnt"].options
         assert "rw" in mounts["/mnt/sub"].options
@@ -195,7 +225,9 @@ class TestBind:
         place = bundle.host_directory("restricted")
         mount("tmpfs", str(place), "tmpfs", 2 | 4)  # MS_NOSUID | MS_NODEV
         try:
-            assert {"nosuid", "nodev"} <= box.probe(bundle.mount("/mnt", "bind", place, "bind")).mounts()["/mnt"].options
+            assert {"nosuid", "nodev"} <= box.probe(bundle.mount("/mnt", "bind", place, "bind")).mounts()[
+                "/mnt"
+            ].options
         finally:
             unmount(str(place))
 
@@ -305,9 +337,18 @@ class TestCgroupMount:
 class TestPropagation:
     @pytest.mark.parametrize(
         "option, tagged",
-        [("private", []), ("rprivate", []), ("shared", ["shared"]), ("rshared", ["shared"]), ("unbindable", ["unbindable"]), ("runbindable", ["unbindable"])],
+        [
+            ("private", []),
+            ("rprivate", []),
+            ("shared", ["shared"]),
+            ("rshared", ["shared"]),
+            ("unbindable", ["unbindable"]),
+            ("runbindable", ["unbindable"]),
+        ],
     )
-    def test_of_a_mount_is_the_configured_one(self, box: Runtime, bundle: Bundle, option: str, tagged: list[str]) -> None:
+    def test_of_a_mount_is_the_configured_one(
+        self, box: Runtime, bundle: Bundle, option: str, tagged: list[str]
+    ) -> None:
         seen = box.probe(bundle.mount("/mnt", "bind", bundle.host_directory(), "bind", option)).mounts()["/mnt"]
         assert [tag.split(":")[0] for tag in seen.tags if not tag.startswith("propagate_from")] == tagged
 
@@ -347,10 +388,18 @@ class TestPropagation:
 
     @pytest.mark.parametrize(
         "value, tagged",
-        [("private", []), ("rprivate", []), ("shared", ["shared"]), ("rshared", ["shared"]), ("unbindable", ["unbindable"])],
+        [
+            ("private", []),
+            ("rprivate", []),
+            ("shared", ["shared"]),
+            ("rshared", ["shared"]),
+            ("unbindable", ["unbindable"]),
+        ],
     )
     @not_for("runc", "crun", reason="they set that of the runtime's root, before they bind the container's")
-    def test_of_the_root_is_the_configured_one(self, box: Runtime, bundle: Bundle, value: str, tagged: list[str]) -> None:
+    def test_of_the_root_is_the_configured_one(
+        self, box: Runtime, bundle: Bundle, value: str, tagged: list[str]
+    ) -> None:
         bundle.linux["rootfsPropagation"] = value
         tags = box.probe(bundle).mounts()["/"].tags
         assert [tag.split(":")[0] for tag in tags if tag.split(":")[0] in ("shared", "unbindable")] == tagged
@@ -401,7 +450,9 @@ class TestRoot:
         assert root == above
 
     def test_without_pivot_root_the_container_works(self, box: Runtime, bundle: Bundle) -> None:
-        assert box.run(bundle.args("/bin/ls", "/"), "--no-pivot").ok().out.split() == sorted(path.name for path in bundle.rootfs.iterdir())
+        assert box.run(bundle.args("/bin/ls", "/"), "--no-pivot").ok().out.split() == sorted(
+            path.name for path in bundle.rootfs.iterdir()
+        )
 
     def test_that_is_missing_is_refused_and_named(self, box: Runtime, bundle: Bundle) -> None:
         bundle.config["root"]["path"] = "missing"

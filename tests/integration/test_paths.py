@@ -49,7 +49,9 @@ class TestMasked:
         bundle.linux["maskedPaths"] = ["/etc/passwd", "/etc/passwd", "/etc", "/etc"]
         assert box.run(bundle.args("/bin/ls", "-A", "/etc")).ok().out == ""
 
-    def test_process_with_many_capabilities_cannot_uncover_it_in_a_user_namespace(self, box: Runtime, bundle: Bundle) -> None:
+    def test_process_with_many_capabilities_cannot_uncover_it_in_a_user_namespace(
+        self, box: Runtime, bundle: Bundle
+    ) -> None:
         bundle.user_namespace().capabilities("CAP_SYS_ADMIN", "CAP_SYS_CHROOT").linux["maskedPaths"] = ["/proc/kcore"]
         result = box.run(bundle.shell("unshare -m umount /proc/kcore || head -c 1 /proc/kcore | wc -c"))
         assert "0" in result.out or result.code != 0
@@ -69,7 +71,10 @@ class TestReadonly:
 
     def test_proc_sys_cannot_be_written(self, box: Runtime, bundle: Bundle) -> None:
         bundle.linux["readonlyPaths"] = ["/proc/sys"]
-        assert box.run(bundle.args("/bin/probe", "--open", "/proc/sys/kernel/hostname")).ok().out == "Read-only file system\n"
+        assert (
+            box.run(bundle.args("/bin/probe", "--open", "/proc/sys/kernel/hostname")).ok().out
+            == "Read-only file system\n"
+        )
 
     def test_missing_path_is_fine(self, box: Runtime, bundle: Bundle) -> None:
         bundle.linux["readonlyPaths"] = ["/no/such/path"]

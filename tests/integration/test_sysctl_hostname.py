@@ -88,9 +88,16 @@ def test_sysctl_without_a_proc_mount_is_written(box: Runtime, bundle: Bundle) ->
 
 @pytest.mark.parametrize(
     "namespace, name",
-    [("network", "net.ipv4.ip_forward"), ("ipc", "kernel.shmmax"), ("ipc", "fs.mqueue.msg_max"), ("uts", "kernel.domainname")],
+    [
+        ("network", "net.ipv4.ip_forward"),
+        ("ipc", "kernel.shmmax"),
+        ("ipc", "fs.mqueue.msg_max"),
+        ("uts", "kernel.domainname"),
+    ],
 )
-def test_sysctl_without_its_namespace_is_refused_and_the_hosts_stays(box: Runtime, bundle: Bundle, namespace: str, name: str) -> None:
+def test_sysctl_without_its_namespace_is_refused_and_the_hosts_stays(
+    box: Runtime, bundle: Bundle, namespace: str, name: str
+) -> None:
     path = Path("/proc/sys") / name.replace(".", "/")
     before = path.read_text()
     bundle.without_namespace(namespace).linux["sysctl"] = {name: "1"}
@@ -98,7 +105,17 @@ def test_sysctl_without_its_namespace_is_refused_and_the_hosts_stays(box: Runtim
     assert path.read_text() == before
 
 
-@pytest.mark.parametrize("name", ["vm.swappiness", "kernel.core_pattern", "kernel.panic", "fs.file-max", "kernel.pid_max", "user.max_user_namespaces"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "vm.swappiness",
+        "kernel.core_pattern",
+        "kernel.panic",
+        "fs.file-max",
+        "kernel.pid_max",
+        "user.max_user_namespaces",
+    ],
+)
 def test_sysctl_of_the_whole_host_is_refused(box: Runtime, bundle: Bundle, name: str) -> None:
     path = Path("/proc/sys") / name.replace(".", "/")
     before = path.read_text()
@@ -107,7 +124,9 @@ def test_sysctl_of_the_whole_host_is_refused(box: Runtime, bundle: Bundle, name:
     assert path.read_text() == before
 
 
-@pytest.mark.parametrize("name", ["net.../kernel.core_pattern", "net/../kernel/core_pattern", "net.ipv4/../../kernel/panic", "net.\nx", ""])
+@pytest.mark.parametrize(
+    "name", ["net.../kernel.core_pattern", "net/../kernel/core_pattern", "net.ipv4/../../kernel/panic", "net.\nx", ""]
+)
 def test_sysctl_that_climbs_is_refused(box: Runtime, bundle: Bundle, name: str) -> None:
     bundle.namespace("network").linux["sysctl"] = {name: "x"}
     box.run(bundle).refused()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import os
 import pty
-import signal
 import stat
 import struct
 import termios
@@ -19,7 +18,6 @@ from tests.support.probe import parse
 from tests.support.runtime import Runtime
 from tests.support.terminal import ConsoleSocket, read_all, read_until
 
-
 TIOCGPTN = 0x80045430
 
 
@@ -31,7 +29,9 @@ def console(bundle: Bundle) -> Iterator[ConsoleSocket]:
     socket.close()
 
 
-def test_console_socket_gets_one_message_with_one_descriptor(box: Runtime, bundle: Bundle, console: ConsoleSocket) -> None:
+def test_console_socket_gets_one_message_with_one_descriptor(
+    box: Runtime, bundle: Bundle, console: ConsoleSocket
+) -> None:
     box.create(bundle, "--console-socket", str(console.path))
     os.close(console.receive())
     assert len(console.messages) == 1
@@ -40,7 +40,9 @@ def test_console_socket_gets_one_message_with_one_descriptor(box: Runtime, bundl
     assert len(payload) >= 1
 
 
-def test_console_socket_gets_the_master_of_the_containers_pty(box: Runtime, bundle: Bundle, console: ConsoleSocket) -> None:
+def test_console_socket_gets_the_master_of_the_containers_pty(
+    box: Runtime, bundle: Bundle, console: ConsoleSocket
+) -> None:
     container = box.create(bundle.shell("tty; ls -l /proc/self/fd/0"), "--console-socket", str(console.path))
     master = console.receive()
     assert stat.S_ISCHR(os.fstat(master).st_mode)
@@ -83,7 +85,9 @@ def test_console_size_is_set_before_the_process_starts(box: Runtime, bundle: Bun
 
 def test_terminal_belongs_to_the_processes_user(box: Runtime, bundle: Bundle, console: ConsoleSocket) -> None:
     bundle.process["user"] = {"uid": 1000, "gid": 1000}
-    container = box.create(bundle.shell("stat -L -c '%u %t' /proc/self/fd/0; echo x > /dev/tty"), "--console-socket", str(console.path))
+    container = box.create(
+        bundle.shell("stat -L -c '%u %t' /proc/self/fd/0; echo x > /dev/tty"), "--console-socket", str(console.path)
+    )
     master = console.receive()
     container.start().ok()
     assert read_all(master).decode().splitlines() == ["1000 88", "x"]
@@ -91,7 +95,9 @@ def test_terminal_belongs_to_the_processes_user(box: Runtime, bundle: Bundle, co
 
 
 def test_dev_console_is_the_terminal(box: Runtime, bundle: Bundle, console: ConsoleSocket) -> None:
-    container = box.create(bundle.shell("echo through > /dev/console; stat -c %t /dev/console"), "--console-socket", str(console.path))
+    container = box.create(
+        bundle.shell("echo through > /dev/console; stat -c %t /dev/console"), "--console-socket", str(console.path)
+    )
     master = console.receive()
     container.start().ok()
     assert read_all(master).decode().splitlines() == ["through", "88"]
@@ -202,20 +208,27 @@ class TestForeground:
         os.close(master)
 
     def test_size_follows_the_callers(self, box: Runtime, bundle: Bundle) -> None:
-        script = 'trap "stty size; exit 0" WINCH; echo ready; while :; do sleep 1 & wait; done'
+        script = 'trap "stty size" WINCH; echo ready; while :; do sleep 1 & wait; done'
         pid, master = self.run(box, bundle.shell(script), size=(17, 91))
         read_until(master, b"ready")
         fcntl.ioctl(master, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
-        os.kill(pid, signal.SIGWINCH)
-        assert b"40 120" in read_all(master)
-        assert box.wait(pid) == 0
+        read_until(master, b"40 120")
+        box("kill", bundle.id, "KILL").ok()
+        assert box.wait(pid) == 137
         os.close(master)
 
     def test_callers_terminal_is_restored(self, box: Runtime, bundle: Bundle) -> None:
         master, slave = pty.openpty()
         before = termios.tcgetattr(slave)
         bundle.process["terminal"] = True
-        run = box.popen("run", *box.bundle_args(bundle.shell("exit 0")), stdin=slave, stdout=slave, stderr=slave, start_new_session=True)
+        run = box.popen(
+            "run",
+            *box.bundle_args(bundle.shell("exit 0")),
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
+            start_new_session=True,
+        )
         assert run.wait(20) == 0
         assert termios.tcgetattr(slave) == before
         os.close(master)

@@ -24,7 +24,9 @@ def table(text: str) -> list[tuple[int, ...]]:
 
 def test_mappings_are_the_configured_ones(box: Runtime, bundle: Bundle) -> None:
     bundle.user_namespace()
-    bundle.linux.update(uidMappings=mapping((0, 100000, 1000), (1000, 200000, 5)), gidMappings=mapping((0, 100000, 10), (10, 300000, 1)))
+    bundle.linux.update(
+        uidMappings=mapping((0, 100000, 1000), (1000, 200000, 5)), gidMappings=mapping((0, 100000, 10), (10, 300000, 1))
+    )
     seen = box.probe(bundle)
     assert table(seen["uid_map"]) == [(0, 100000, 1000), (1000, 200000, 5)]
     assert table(seen["gid_map"]) == [(0, 100000, 10), (10, 300000, 1)]
@@ -88,7 +90,12 @@ def test_default_devices_are_there(box: Runtime, bundle: Bundle, devices: str) -
 
 def test_proc_and_sys_are_mounted(box: Runtime, bundle: Bundle) -> None:
     mounts = box.probe(bundle.user_namespace().namespace("network")).mounts()
-    assert [mounts[point].kind for point in ("/proc", "/sys", "/dev", "/dev/pts")] == ["proc", "sysfs", "tmpfs", "devpts"]
+    assert [mounts[point].kind for point in ("/proc", "/sys", "/dev", "/dev/pts")] == [
+        "proc",
+        "sysfs",
+        "tmpfs",
+        "devpts",
+    ]
 
 
 def test_mqueue_is_mounted(box: Runtime, bundle: Bundle) -> None:
@@ -135,7 +142,7 @@ def test_root_need_not_be_mapped(box: Runtime, bundle: Bundle) -> None:
     if result.code == 0:
         assert result.report()["uids"] == [1000, 1000, 1000]
     else:
-        result.refused("/linux/uidMappings")
+        result.refused("map")
 
 
 def test_exec_enters_the_user_namespace(box: Runtime, bundle: Bundle) -> None:

@@ -32,7 +32,9 @@ kind, *command = sys.argv[1:]
 signals = foreground.Signals() if "early" in kind else None
 master = None
 if "tty" in kind:
+    from boxes.container.relay import caller_size
     master, slave = os.openpty()
+    termios.tcsetwinsize(slave, caller_size() or (5, 7))
 pid = os.fork()
 if pid == 0:
     os.setsid()
@@ -285,8 +287,7 @@ def test_resizing_is_passed_on(session: Callable[..., Session]) -> None:
 
 
 def test_a_terminal_without_a_size_does_not_overwrite_the_containers(session: Callable[..., Session]) -> None:
-    runtime = RUNTIME.replace("pid = os.fork()", "termios.tcsetwinsize(slave, (5, 7)); pid = os.fork()")
-    assert session("tty", "stty size", size=(0, 0), runtime=runtime).lines()[1] == "5 7"
+    assert session("tty", "sleep 0.3; stty size", size=(0, 0)).lines()[1] == "5 7"
 
 
 def test_stop_and_continue(session: Callable[..., Session]) -> None:
@@ -308,6 +309,7 @@ def test_in_the_background_the_terminal_is_left_alone_until_it_comes_to_the_fron
     one = session("early tty", "read x; echo got $x; exit 5", shell=shell)
     one.expect(" icanon")
     one.expect("back")
+    time.sleep(0.5)  # until the shell has put it into the foreground, where it may read
     one.type("abc\r")
     one.expect("got abc")
     one.expect("status 5")

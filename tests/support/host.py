@@ -68,7 +68,7 @@ def cgroup_roots() -> dict[str, Path]:
             for name in Path("/proc/self/cgroup").read_text().splitlines():
                 controllers = name.split(":")[1]
                 if controllers and controllers.split(",")[0] in options.split(","):
-                    roots.update({controller: mount_point for controller in controllers.split(",")})
+                    roots.update(dict.fromkeys(controllers.split(","), mount_point))
     return roots
 
 
@@ -105,6 +105,10 @@ def lacks(feature: str) -> str | None:
         return _filesystem("overlay")
     if feature == "subordinate ids":
         return None if shutil.which("newuidmap") and shutil.which("newgidmap") else "needs newuidmap and newgidmap"
+    if feature == "debian":
+        cache = Path(os.environ.get("BOXES_CACHE") or Path.home() / ".cache" / "boxes")
+        made = (cache / "debian.tar").exists() or "BOXES_DEBIAN" in os.environ
+        return None if made else "no Debian at hand: run `scripts/rootfs debian DIR` once, or set BOXES_DEBIAN"
     if feature in ("strace", "useradd", "debootstrap", "cc"):
-        return None if shutil.which(feature) or feature == "cc" and shutil.which("gcc") else f"needs {feature}"
+        return None if shutil.which(feature) or (feature == "cc" and shutil.which("gcc")) else f"needs {feature}"
     raise LookupError(f"no such feature: {feature}")

@@ -35,7 +35,9 @@ class CgroupParent:
 
     def below(self) -> set[str]:
         """The directories made below it."""
-        return {path for directory in self.directories for path, _, _ in os.walk(directory)} - set(map(str, self.directories))
+        return {path for directory in self.directories for path, _, _ in os.walk(directory)} - set(
+            map(str, self.directories)
+        )
 
     def remove(self) -> None:
         for directory in self.directories:
@@ -74,5 +76,9 @@ def clear(before: dict[str, Any], after: dict[str, Any]) -> None:
         os.kill(pid, signal.SIGKILL)
     for line in sorted(after["mounts"] - before["mounts"], key=lambda line: -int(line.split(" ")[0])):
         unmount(line.split(" ")[4].encode().decode("unicode_escape"))
+    for name, (mode, uid, gid, _) in before["devices"].items():
+        if after["devices"].get(name, (mode, uid, gid))[:3] != (mode, uid, gid) and not os.path.islink(f"/dev/{name}"):
+            os.chown(f"/dev/{name}", uid, gid)
+            os.chmod(f"/dev/{name}", mode & 0o7777)
     for path in sorted(after["cgroups"] - before["cgroups"], key=len, reverse=True):
         os.rmdir(path)

@@ -20,7 +20,7 @@ _own: dict[int, subprocess.Popen[Any]] = {}
 _paused = 0
 
 
-class _Popen(subprocess.Popen):  # type: ignore[type-arg]
+class _Popen(subprocess.Popen):
     """Tells the reaper which children are not its business."""
 
     def __init__(self, *args: Any, **more: Any) -> None:

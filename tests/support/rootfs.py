@@ -20,7 +20,7 @@ APPLETS = (
 DIRECTORIES = ("bin", "dev", "etc", "proc", "sys", "tmp", "root", "home", "var", "run", "mnt")
 
 
-def _compiled(source: Path, static: bool = True) -> Path:
+def _compiled(source: Path) -> Path:
     """Compile `source`, unless the cache has the result for these very bytes."""
     digest = hashlib.sha256(source.read_bytes()).hexdigest()[:16]
     target = CACHE / f"{source.stem}-{digest}"
@@ -28,18 +28,17 @@ def _compiled(source: Path, static: bool = True) -> Path:
         return target
     compiler = shutil.which("musl-gcc") or shutil.which("gcc") or "cc"
     partial = target.with_suffix(f".{os.getpid()}")
-    command = [compiler, "-Os", "-s", "-Wall", "-Wextra", *(["-static"] if static else []), "-o", partial, source]
-    subprocess.run(command, check=True)
+    subprocess.run([compiler, "-static", "-Os", "-s", "-Wall", "-Wextra", "-o", partial, source], check=True)
     partial.rename(target)
     return target
 
 
-def probe_program() -> Path:
-    """The compiled probe, as a file on the host: hooks use it there."""
+def probe_program(name: str = "probe") -> Path:
+    """The compiled probe, as a file on the host: hooks use it there. Other sources here are compiled as well."""
     CACHE.mkdir(parents=True, exist_ok=True)
     with open(CACHE / ".lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        return _compiled(SUPPORT / "probe.c")
+        return _compiled(SUPPORT / f"{name}.c")
 
 
 def _busybox() -> Path:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import errno
-import os
 
+from boxes import system as os
 from boxes.linux import flags as k
 from boxes.linux import syscalls
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import errno
-import os
 import stat
 
+from boxes import system as os
 from boxes.linux import flags as k
 from boxes.linux import path, syscalls
 

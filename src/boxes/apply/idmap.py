@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-
+from boxes import system as os
 from boxes.errors import UnsupportedError, refused
 
 TYPE_CHECKING = False

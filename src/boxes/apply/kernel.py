@@ -5,9 +5,9 @@ from __future__ import annotations
 import _socket
 import errno
 import fcntl
-import os
 from _struct import pack, unpack_from
 
+from boxes import system as os
 from boxes.linux import flags as k
 from boxes.linux import syscalls
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-
+from boxes import system as os
 from boxes.apply import attributes
 from boxes.apply.operations import Attributes
 from boxes.linux import flags as k

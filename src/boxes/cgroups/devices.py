@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import errno
-import os
 from _struct import pack, unpack_from
 
+from boxes import system as os
 from boxes.errors import ConfigError
 from boxes.linux import _syscalls as native
 from boxes.linux.syscalls import rendered

@@ -6,9 +6,9 @@ It is reached by a descriptor, opened beneath the mount point without following 
 from __future__ import annotations
 
 import errno
-import os
 import stat
 
+from boxes import system as os
 from boxes.linux import flags as k
 from boxes.linux.syscalls import openat2, rendered
 

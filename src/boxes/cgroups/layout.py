@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-
+from boxes import system as os
 from boxes.linux.path import parts
 
 TYPE_CHECKING = False

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import _signal
 import errno
-import os
 import time
 
+from boxes import system as os
 from boxes.cgroups import wait
 from boxes.cgroups.manager import PATH_POINTER, Manager, Mountable
 from boxes.errors import KernelError, StateError, UnsupportedError, refused
@@ -101,7 +101,7 @@ class Legacy(Manager):
     def mounts_for_container(self) -> list[Mountable]:
         return [
             Mountable(
-                os.path.basename(directory.mount_point),
+                directory.mount_point.rpartition("/")[2],
                 _options(directory),
                 directory.path,
                 unified=not directory.controllers,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import _signal
 import errno
-import os
 import time
 
+from boxes import system as os
 from boxes.cgroups import wait
 from boxes.cgroups.directory import Directory
 from boxes.cgroups.settings import DeviceRules, Setting
@@ -183,6 +183,8 @@ class Manager:
     def _set(self, setting: Setting) -> None:
         directory = self._directory(setting.controller)
         if directory is None:
+            if setting.optional:
+                return
             raise self._missing(setting)
         if setting.above is not None:
             used = int(directory.read(setting.above))

@@ -9,10 +9,10 @@ ALL_ACCESS = MKNOD | READ | WRITE
 class Setting:
     """One limit: `value` is written to `file` of the cgroup of `controller`, line by line.
 
-    `pointer` says where in config.json it was asked for. `optional`: a kernel without this file does what is wanted
-    anyway. `again`: if the kernel refuses it for its relation to another value, try once more after the others.
-    `instead`: another (file, value) for kernels without `file`. `above`: a file whose number `value` must exceed.
-    `hint`: what helps where the file is missing.
+    `pointer` says where in config.json it was asked for. `optional`: without this file, or without the controller, all
+    is as wanted anyway. `again`: if the kernel refuses the value for its relation to another, try once more after the
+    others. `instead`: another (file, value) for kernels without `file`. `above`: a file whose number `value` must
+    exceed. `hint`: what helps where the file is missing.
     """
 
     __slots__ = ("above", "again", "controller", "file", "hint", "instead", "optional", "pointer", "value")

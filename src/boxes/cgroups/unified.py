@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import _signal
 import errno
-import os
 import time
 
+from boxes import system as os
 from boxes.cgroups import wait
 from boxes.cgroups.manager import PATH_POINTER, Manager, Mountable
 from boxes.errors import KernelError, StateError, UnsupportedError, refused

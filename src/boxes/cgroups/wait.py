@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import select
 import time
+
+from boxes import system as os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -7,9 +7,8 @@ from boxes.errors import UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from boxes.container.lifecycle import CreateOptions
-
     from boxes.cli.commands import Call
+    from boxes.container.lifecycle import CreateOptions
 
 DESCRIPTION = (
     "The bundle is a directory with a config.json and the root filesystem. ID is a name of your choice: letters,\n"

@@ -77,11 +77,10 @@ class Call:
 
     def store(self) -> Store:
         """Where containers are kept, by --root and the environment."""
-        import os
-
         from boxes.container.store import Store
+        from boxes.system import environment
 
-        return Store.default(os.environ, self.globals.text("root"))
+        return Store.default(environment, self.globals.text("root"))
 
 
 def find(name: str) -> Verb:

@@ -51,6 +51,7 @@ def run(call: Call) -> int:
 
     options = call.options
     process, args = _what(call)
+    who = options.text("user")
     return execute(
         call.store(),
         call.id(),
@@ -59,7 +60,7 @@ def run(call: Call) -> int:
             args=args,
             cwd=options.text("cwd"),
             env=environment(options.many("env")),
-            user=user(options.text("user")),
+            user=None if who is None else user(who),
             tty=options.flag("tty"),
             detach=options.flag("detach"),
             pid_file=options.text("pid-file"),

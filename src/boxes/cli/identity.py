@@ -20,9 +20,7 @@ def kernel_id(text: str, flag: str) -> int:
     return number
 
 
-def user(text: str | None) -> str | None:
-    """`UID[:GID]`, checked. Raises UsageError."""
-    if text is not None:
-        for part in text.split(":", 1):
-            kernel_id(part, "--user")
-    return text
+def user(text: str) -> tuple[int, int | None]:
+    """`UID[:GID]`, as numbers. Raises UsageError."""
+    uid, colon, gid = text.partition(":")
+    return kernel_id(uid, "--user"), kernel_id(gid, "--user") if colon else None

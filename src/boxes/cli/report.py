@@ -7,10 +7,10 @@ they look for words of the message, so it is always there, on one line. Warnings
 
 from __future__ import annotations
 
-import os
 import time
 from _json import encode_basestring_ascii
 
+from boxes import system as os
 from boxes.cli.output import encoded, printable, write_all
 from boxes.errors import refused
 

@@ -7,16 +7,17 @@ dies with the runtime, and decides nothing.
 from __future__ import annotations
 
 import _signal
-import os
 
+from boxes import log
+from boxes import system as os
 from boxes.apply import root as roots
 from boxes.apply import run
-from boxes.container import channel, hooks
+from boxes.container import channel
 from boxes.errors import refused
 from boxes.linux import flags as k
 from boxes.linux import syscalls
-from boxes.linux.fd import inherit, write_all
-from boxes.spec.document import dump
+from boxes.linux.fd import inherit, sealed, write_all
+from boxes.spec.document import dump, parse
 from boxes.spec.state import oci_state
 
 TYPE_CHECKING = False
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
     from boxes.cgroups.manager import Mountable
-    from boxes.plan.container import Descriptors, Plan
+    from boxes.container.planning import Planned
+    from boxes.plan.descriptors import Descriptors
     from boxes.plan.facts import Facts
 
 
@@ -33,7 +35,7 @@ class Job:
     """What the builder finds in its memory when it begins.
 
     `tree`: the root as the runtime opened it, or -1: then the builder opens it with its own rights; `sources`: likewise
-    what is bound; `inner`, `steps`: sealed memfds; `kept`: descriptors that the start lock and inner need besides.
+    what is bound; `inner`: its sealed image; `kept`: descriptors that inner's steps name, and the lock it holds.
     """
 
     def __init__(
@@ -41,35 +43,32 @@ class Job:
         *,
         config: dict[str, Any],
         facts: Facts,
-        plan: Plan,
+        planned: Planned,
         fds: Descriptors,
         tree: int,
         sources: dict[tuple[str, str], int],
-        hierarchies: list[Mountable],
         socket: _socket.socket,
         inner: int,
-        steps: int,
         kept: list[int],
-        joined_mount_namespace: bool,
-        groups_allowed: bool,
     ) -> None:
         self.config = config
         self.facts = facts
-        self.plan = plan
+        self.plan = planned.plan
+        self.steps = planned.steps
+        self.groups_allowed = planned.confinement.groups_allowed
         self.fds = fds
         self.tree = tree
         self.sources = sources
-        self.hierarchies = hierarchies
         self.socket = socket
         self.inner = inner
-        self.steps = steps
         self.kept = kept
-        self.joined_mount_namespace = joined_mount_namespace
-        self.groups_allowed = groups_allowed
+        self.joined_mount_namespace = fds.mount_namespace >= 0
 
 
 def main(job: Job) -> NoReturn:
     """Runs in the container's namespaces, at first with the runtime's ids."""
+    for line in job.plan.warnings:
+        log.warning(line)
     channel.expect(job.socket, "go")
     if job.facts.has_own("user"):
         _become_root(job)
@@ -78,19 +77,34 @@ def main(job: Job) -> NoReturn:
     syscalls.prctl(k.PR_SET_DUMPABLE, 0)
     os.umask(0)
     root = _enter_root(job)
-    run.run(root, job.plan.early, job.hierarchies)
+    run.run(root, job.plan.early, [])
     channel.say(job.socket, "mounted")
-    channel.expect(job.socket, "placed")
+    hierarchies = _placed(job)
     if "cgroup" in job.facts.namespaces.new:
         # Not with the other namespaces: its root is the cgroup that this process is in now.
         syscalls.unshare(k.CLONE_NEWCGROUP)
-    run.run(root, job.plan.late, job.hierarchies)
+    run.run(root, job.plan.late, hierarchies)
     _hand_over_root(job, root)
     channel.say(job.socket, "built")
     channel.expect(job.socket, "hooked")
     state = oci_state(job.facts.id, "creating", os.getpid(), job.facts.bundle, job.config.get("annotations"))
-    hooks.run(job.config, "createContainer", state)
+    if job.config.get("hooks"):
+        from boxes.container import hooks
+
+        hooks.run(job.config, "createContainer", state)
     _become_inner(job, state)
+
+
+def _placed(job: Job) -> list[Mountable]:
+    """Wait until this process is in its cgroups, and hear where they are."""
+    said = channel.heard(channel.receive(job.socket)) or "[]"
+    found = parse(said.encode(), source="runtime")
+    assert isinstance(found, list)
+    if not found:
+        return []
+    from boxes.cgroups.manager import Mountable
+
+    return [Mountable(name, options, source, unified=unified) for name, options, source, unified in found]
 
 
 def _become_root(job: Job) -> None:
@@ -141,7 +155,8 @@ def _become_inner(job: Job, state: dict[str, Any]) -> NoReturn:
     write_all(job.fds.state, dump(state).encode())
     preserved = list(range(3, 3 + job.facts.preserve))
     report = job.socket.fileno()
-    inherit(report, job.steps, *job.kept, *preserved)
-    arguments = ["box: init", str(job.steps), str(report), str(job.facts.preserve)]
+    steps = sealed("plan", job.steps.encode())
+    inherit(report, steps, *job.kept, *preserved)
+    arguments = ["box: init", str(steps), str(report), str(job.facts.preserve)]
     syscalls.execveat(job.inner, [argument.encode() for argument in arguments], [])
     raise AssertionError

@@ -4,39 +4,40 @@ from __future__ import annotations
 
 import _signal
 import _socket
-import os
 import time
 
 from boxes import log
-from boxes.apply import idmap
-from boxes.apply.root import clone_tree
+from boxes import system as os
 from boxes.cgroups import layout as layouts
-from boxes.cgroups import manager as managers
-from boxes.container import builder, channel, console, hooks, host, joins, stage, status
-from boxes.container.reports import Reports
+from boxes.container import channel, host, stage, status
+from boxes.container.store import START_SOCKET
 from boxes.errors import BoxesError, ConfigError, UnsupportedError, UsageError, refused
 from boxes.linux import flags as k
 from boxes.linux import procfs, syscalls
-from boxes.linux.fd import Fds, sealed, with_short_path
-from boxes.plan.container import Descriptors, Plan, init_steps
+from boxes.linux.fd import Fds, with_short_path
 from boxes.plan.facts import Facts
 from boxes.plan.namespaces import Namespaces
-from boxes.plan.process import Confinement, raised_rlimits
-from boxes.plan.resources import settings
 from boxes.spec import config as configs
 from boxes.spec.document import dump
 from boxes.spec.state import oci_state
+
+# What only the builder needs is imported in it, and what the runtime needs while the builder mounts then: the two
+# processes run side by side, and modules are most of what a command costs.
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, NoReturn
 
+    from boxes.cgroups.manager import Manager
+    from boxes.container import builder
     from boxes.container.options import CreateOptions
+    from boxes.container.planning import Planned
     from boxes.container.store import Place, Store
+    from boxes.plan.descriptors import Descriptors
+    from boxes.plan.seccomp import Filter
 
 # A limit below this leaves no room for the builder's pages: then the cgroup is entered late.
 _SMALL_MEMORY = 8 << 20
-START_SOCKET = "start"
 
 
 class Creation:
@@ -52,7 +53,7 @@ class Creation:
         self.attached = attached
         self.fds = Fds()
         self.place: Place | None = None
-        self.cgroups: managers.Manager = managers.Manager([])
+        self.cgroups: Manager | None = None
         self.journal: dict[str, Any] = {}
         self.pid = 0
         self.pidfd = -1
@@ -67,8 +68,11 @@ class Creation:
             if not self.finished:
                 self._undo()
         finally:
+            if self.terminal is not None:
+                os.close(self.terminal)
             self.fds.close()
-            self.cgroups.close()
+            if self.cgroups is not None:
+                self.cgroups.close()
             if self.place is not None:
                 self.place.close()
 
@@ -77,7 +81,7 @@ class Creation:
     def read(self) -> None:
         """Read and check the config; find out what the runtime may do."""
         host.close_on_exec(self.options.preserve_fds)
-        bundle = os.path.abspath(self.options.bundle)
+        bundle = os.abspath(self.options.bundle)
         path = f"{bundle}/config.json"
         given = self.options.config
         loaded = configs.load(path) if given is None else configs.from_bytes(given, source="config")
@@ -88,9 +92,9 @@ class Creation:
         self.privileged = host.privileged(self.capabilities)
         self._check_terminal()
         rootfs = self.config["root"]["path"]
-        self.rootfs = os.path.normpath(rootfs if rootfs.startswith("/") else f"{bundle}/{rootfs}")
+        self.rootfs = os.normpath(rootfs if rootfs.startswith("/") else f"{bundle}/{rootfs}")
         self.bundle = bundle
-        if not os.path.isdir(self.rootfs):
+        if not os.isdir(self.rootfs):
             raise ConfigError(f"the root '{self.rootfs}' is not a directory", pointer="/root/path", path=self.rootfs)
 
     def _check_terminal(self) -> None:
@@ -102,10 +106,14 @@ class Creation:
             hint = "set /process/terminal, or leave --console-socket away"
             raise UsageError("a console socket is given and the process wants no terminal", hint=hint)
 
-    def plan(self) -> None:
-        """What is to be done, as values."""
+    def survey(self) -> None:
+        """Namespaces, and the host: what decides how the rest is done."""
         self.namespaces = Namespaces(self.config)
-        self.joins = joins.open_all(self.namespaces, self.fds)
+        self.joins: dict[str, int] = {}
+        if self.namespaces.joins:
+            from boxes.container import joins
+
+            self.joins = joins.open_all(self.namespaces, self.fds)
         self.facts = Facts(
             id=self.id,
             bundle=self.bundle,
@@ -114,21 +122,37 @@ class Creation:
             no_pivot=self.options.no_pivot,
             preserve=self.options.preserve_fds,
         )
-        self.planned = Plan(self.config, self.facts)
-        self.confinement = confinement(self.config, self.facts, self.capabilities, self.options.no_new_keyring)
+        self._planned: Planned | None = None
+        self.filter = self._filter()
         self.layout = layouts.detect()
-        self.cgroups = self._cgroups()
-        resources = (self.config.get("linux") or {}).get("resources") or {}
-        self.limits = settings(resources, self.layout.kind) if self.layout.kind != "none" else []
-
-    def _cgroups(self) -> managers.Manager:
-        wanted = self.options.cgroup_manager
-        if wanted == "disabled":
-            return managers.Manager([])
-        if wanted == "systemd":
+        if self.options.cgroup_manager == "systemd":
             raise UnsupportedError("containers in systemd's cgroups are not supported", hint="use --cgroup-manager cgroupfs")
-        path = (self.config.get("linux") or {}).get("cgroupsPath")
-        return managers.open_manager(self.layout, path, self.id, rootless=self._rootless())
+
+    @property
+    def planned(self) -> Planned:
+        """The plan, made when it is first asked for: by the builder, if the runtime has no need of it."""
+        if self._planned is None:
+            from boxes.container import planning
+
+            self._planned = planning.plan(
+                self.config,
+                self.facts,
+                self.numbers,
+                self.capabilities,
+                no_new_keyring=self.options.no_new_keyring,
+                filter=self.filter,
+            )
+        return self._planned
+
+    def _filter(self) -> Filter | None:
+        """Compiled here, where the store's cache is at hand."""
+        if not (self.config.get("linux") or {}).get("seccomp") or "process" not in self.config:
+            return None
+        from boxes.container import seccomp
+
+        hooks = (self.config.get("hooks") or {}).get("startContainer") or []
+        available = host.ALL if self.facts.has_own("user") else self.capabilities
+        return seccomp.prepare(self.config, self.config["process"], hooks, available, self.store.runtime)
 
     def _rootless(self) -> bool:
         return not self.privileged if self.options.rootless == "auto" else self.options.rootless == "true"
@@ -155,7 +179,9 @@ class Creation:
                 "no_new_keyring": self.options.no_new_keyring,
                 "preserve": self.options.preserve_fds,
             },
-            "cgroups": self.cgroups.record(),
+            "own_pids": "pid" in self.namespaces.new,  # then all processes end with the init
+            "poststop": bool((self.config.get("hooks") or {}).get("poststop")),
+            "cgroups": None,
         }
         try:
             self.place.write_state("config.json", dump(self.config).encode())
@@ -164,43 +190,66 @@ class Creation:
             raise refused("cannot keep the container's state", error) from error
 
     def make_cgroup(self) -> None:
+        """Its path is in the journal before it is made; what tells it from another of its name follows with the rest."""
+        from boxes.cgroups import manager as managers
+        from boxes.plan.resources import settings
+
         assert self.place is not None
-        self.cgroups.make()
+        linux = self.config.get("linux") or {}
+        if self.options.cgroup_manager == "disabled":
+            self.cgroups = managers.disabled()
+        else:
+            path = linux.get("cgroupsPath")
+            self.cgroups = managers.open_manager(self.layout, path, self.id, rootless=self._rootless())
+        limits = settings(linux.get("resources"), self.cgroups.kind)
         self.journal["cgroups"] = self.cgroups.record()
         self.place.save(self.journal)
-        self.cgroups.apply(self.limits)
+        self.cgroups.make()
+        self.journal["cgroups"] = self.cgroups.record()
+        self.cgroups.apply(limits)
 
     def open_sources(self) -> None:
         """The root and what is bound, with the runtime's rights, where the builder will have fewer: in a user namespace.
         Else the builder opens each when its turn comes, so that mounts are numbered in the config's order."""
         self.tree = -1
         self.sources: dict[tuple[str, str], int] = {}
+        self.numbers = self._reserve()
         if not self.facts.has_own("mount"):
             self.tree = self.fds.add(os.open(self.rootfs, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
         elif self.privileged and self.facts.has_own("user"):
             self.tree = self.fds.add(self._opened(self.rootfs, True, "/root/path"))
-            for bind in self.planned.binds:
+            for bind in self.planned.plan.binds:
                 tree = self._opened(bind.source, bind.recursive, f"{bind.pointer}/source")
                 self.sources[bind.pointer, bind.target] = self.fds.add(tree)
 
     def _opened(self, path: str, recursive: bool, pointer: str) -> int:
+        from boxes.apply.root import clone_tree
+
         try:
             return clone_tree(k.AT_FDCWD, path, recursive=recursive)
         except OSError as error:
             raise refused("cannot open the source", error, pointer=pointer) from error
 
+    def _reserve(self) -> Descriptors:
+        """The numbers of descriptors that inner's steps name: what they refer to is put there later."""
+        from boxes.plan.descriptors import Descriptors
+
+        assert self.place is not None
+        self.waiting = self.fds.add(status.hold(self.place))
+        self.listening = self._listen()
+        root = self.fds.add(os.dup(self.waiting))
+        state = self.fds.add(os.memfd_create("state", os.MFD_CLOEXEC))
+        return Descriptors(root, self.listening.fileno(), state, self.joins.get("mount", -1))
+
     # 3. processes
 
     def spawn(self) -> None:
         """Make the builder; it waits for a word. Its pid goes to the journal at once."""
-        assert self.place is not None
         host.single_threaded()
         ours, theirs = channel.pair()
         self.socket = ours
-        self.waiting = self.fds.add(status.hold(self.place))
-        listening = self._listen()
-        job = self._job(theirs, listening.fileno())
-        entry = self.cgroups.entry_fd() if self._enters_early() else None
+        self.image = self.fds.add(host.open_inner())
+        entry = self.cgroups.entry_fd() if self.cgroups is not None and self._enters_early() else None
         self.entered = entry is not None
         made = stage.Stage(
             self.namespaces,
@@ -212,12 +261,14 @@ class Creation:
         )
 
         def body() -> NoReturn:
-            builder.main(job)
+            from boxes.container import builder
+
+            builder.main(self._job(theirs))
 
         self.pid, self.pidfd = stage.spawn(made, body, self._born)
         self.fds.add(self.pidfd)
         theirs.close()
-        listening.close()
+        self.listening.close()
 
     def _enters_early(self) -> bool:
         memory = ((self.config.get("linux") or {}).get("resources") or {}).get("memory") or {}
@@ -235,29 +286,20 @@ class Creation:
             raise refused("cannot make the start socket", error) from error
         return listening
 
-    def _job(self, theirs: _socket.socket, listening: int) -> builder.Job:
-        assert self.place is not None
-        root = self.fds.add(os.dup(self.waiting))  # a number, to be taken over
-        state = self.fds.add(os.memfd_create("state", os.MFD_CLOEXEC))
-        mount_namespace = self.joins.get("mount", -1)
-        numbers = Descriptors(root, listening, state, mount_namespace)
-        self.steps = init_steps(self.config, self.facts, self.planned, self.confinement, numbers)
-        for line in self.planned.warnings:
-            log.warning(line)
-        return builder.Job(
+    def _job(self, theirs: _socket.socket) -> builder.Job:
+        """Runs in the builder."""
+        from boxes.container.builder import Job
+
+        return Job(
             config=self.config,
             facts=self.facts,
-            plan=self.planned,
-            fds=numbers,
+            planned=self.planned,
+            fds=self.numbers,
             tree=self.tree,
             sources=self.sources,
-            hierarchies=self.cgroups.mounts_for_container(),
             socket=theirs,
-            inner=self.fds.add(host.open_inner()),
-            steps=self.fds.add(sealed("plan", self.steps.encode())),
-            kept=[root, state, listening, self.waiting, *([mount_namespace] if mount_namespace >= 0 else [])],
-            joined_mount_namespace=mount_namespace >= 0,
-            groups_allowed=self.confinement.groups_allowed,
+            inner=self.image,
+            kept=[*self.numbers.all, self.waiting],
         )
 
     def _born(self, pid: int) -> None:
@@ -268,19 +310,34 @@ class Creation:
         self.place.save(self.journal)
 
     def _map(self, pid: int) -> None:
+        from boxes.apply import idmap
+
         idmap.write(pid, self.namespaces.uid_mappings, self.namespaces.gid_mappings, privileged=self.privileged)
 
     def build(self) -> None:
-        """Let the builder mount; meanwhile put it into its cgroups, that of memory last."""
+        """Let the builder mount; meanwhile make its cgroups and put it there, into that of memory last."""
         self._adjust_oom_score()
         channel.say(self.socket, "go")
+        if self.cgroups is None:
+            self.make_cgroup()
+        assert self.cgroups is not None
         if not self.entered:
             self.cgroups.join_early(self.pid)
+        self._prepare()
         channel.expect(self.socket, "mounted")
         if not self.entered:
             self.cgroups.join_late(self.pid)
-        channel.say(self.socket, "placed")
+        shown = [[each.name, each.options, each.source, each.unified] for each in self.cgroups.mounts_for_container()]
+        channel.say(self.socket, dump(shown))
         channel.expect(self.socket, "built")
+
+    def _prepare(self) -> None:
+        """Load what comes next while the builder is busy."""
+        import boxes.container.reports
+        import boxes.plan.rlimits
+
+        if self.attached:
+            import boxes.container.foreground  # noqa: F401
 
     def _adjust_oom_score(self) -> None:
         score = (self.config.get("process") or {}).get("oomScoreAdj")
@@ -301,8 +358,11 @@ class Creation:
 
     def run_hooks(self) -> None:
         """prestart (deprecated, and told that the container is created) and createRuntime, in the runtime's namespaces."""
-        hooks.run(self.config, "prestart", self.state(status.CREATED))
-        hooks.run(self.config, "createRuntime", self.state(status.CREATING))
+        if self.config.get("hooks"):
+            from boxes.container import hooks
+
+            hooks.run(self.config, "prestart", self.state(status.CREATED))
+            hooks.run(self.config, "createRuntime", self.state(status.CREATING))
         channel.say(self.socket, "hooked")
 
     def state(self, name: str) -> dict[str, Any]:
@@ -310,14 +370,16 @@ class Creation:
 
     def wait_until_ready(self) -> None:
         """From here on the builder is inner: its reports are numbers."""
-        reports = Reports(self.socket, lambda: self.steps)
+        from boxes.container.reports import Reports
+
+        reports = Reports(self.socket, lambda: self.planned.steps)
         self.terminal = reports.until_ready()
-        if self.terminal is not None:
-            self.fds.add(self.terminal)
         self._raise_rlimits()
 
     def _raise_rlimits(self) -> None:
         """Hard limits above its own a process in a user namespace could not set."""
+        from boxes.plan.rlimits import raised_rlimits
+
         for resource, hard, pointer in raised_rlimits(self.config.get("process") or {}):
             try:
                 soft, has = syscalls.prlimit(self.pid, resource)
@@ -332,6 +394,8 @@ class Creation:
     def record(self) -> None:
         """Tell whoever is to know: terminal, pidfd, journal, pid file."""
         assert self.place is not None
+        if self.options.console_socket is not None or self.options.pidfd_socket is not None:
+            from boxes.container import console
         if self.options.console_socket is not None and self.terminal is not None:
             console.send(self.options.console_socket, self.terminal)
         if self.options.pidfd_socket is not None:
@@ -342,9 +406,28 @@ class Creation:
             if self.options.pid_file is not None:
                 from boxes.container.store import replace
 
-                replace(os.path.abspath(self.options.pid_file), str(self.pid).encode(), 0o644)
+                replace(os.abspath(self.options.pid_file), str(self.pid).encode(), 0o644)
         except OSError as error:
             raise refused("cannot record the container", error) from error
+
+    def size_terminal(self) -> None:
+        """The caller's terminal tells the size of the container's, unless the config does."""
+        if self.terminal is None or (self.config.get("process") or {}).get("consoleSize"):
+            return
+        from boxes.container.relay import caller_size
+
+        size = caller_size()
+        if size is not None:
+            import termios
+
+            termios.tcsetwinsize(self.terminal, size)
+
+    def give_terminal(self) -> int | None:
+        """The master, for whoever relays it; it is theirs to close, which hangs the container's up."""
+        if self.options.console_socket is not None:
+            return None
+        terminal, self.terminal = self.terminal, None
+        return terminal
 
     def finish(self) -> None:
         self.finished = True
@@ -360,24 +443,12 @@ class Creation:
             except OSError:
                 pass  # it has ended
         try:
-            self.cgroups.remove(timeout=10)
+            if self.cgroups is not None:
+                self.cgroups.remove(timeout=10)
             if self.place is not None:
                 self.place.remove()
         except BoxesError as error:
             log.warning(f"ignoring: {error}")
-
-
-def confinement(config: dict[str, Any], facts: Facts, capabilities: int, no_new_keyring: bool) -> Confinement:
-    userns = facts.has_own("user")
-    allowed = True
-    if "user" in facts.namespaces.new:
-        allowed = idmap.groups_allowed(facts.namespaces.gid_mappings, privileged=host.privileged(capabilities))
-    return Confinement(
-        available=host.ALL if userns else capabilities,
-        groups_allowed=allowed,
-        terminal_bound=facts.has_own("mount"),
-        new_keyring=None if no_new_keyring else f"_ses.{facts.id}",
-    )
 
 
 def _now() -> str:

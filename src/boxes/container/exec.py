@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import _signal
 import _socket
-import os
 
-from boxes.cgroups import layout as layouts
+from boxes import system as os
 from boxes.cgroups import manager as managers
-from boxes.container import channel, console, foreground, host, status
-from boxes.container.creation import confinement
+from boxes.container import channel, foreground, host, joins, status
 from boxes.container.reports import Reports
 from boxes.container.store import Store, replace
 from boxes.errors import KernelError, StateError, UsageError, refused
@@ -18,7 +16,7 @@ from boxes.linux.fd import Fds, inherit, sealed
 from boxes.plan import exec as planned
 from boxes.plan.facts import Facts
 from boxes.plan.namespaces import Namespaces
-from boxes.plan.process import raised_rlimits
+from boxes.plan.rlimits import raised_rlimits
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -87,13 +85,13 @@ def execute(store: Store, id: str, options: ExecOptions) -> int:
         try:
             ours, theirs = channel.pair()
             ours.setsockopt(_socket.SOL_SOCKET, _PASSCRED, 1)
-            steps = _plan(journal, config, process, options, pidfd, fds)
+            steps = _plan(journal, config, process, options, pidfd, fds, store.runtime)
             child = _spawn(steps, theirs, options, fds)
             theirs.close()
-            pid, terminal = _begun(child, ours, steps)
+            reports = Reports(ours, lambda: steps)
+            reports.listener = lambda number, fds, sender: _listen(journal, config, number, fds, sender)
+            pid, terminal = _begun(child, reports)
             ours.close()
-            if terminal is not None:
-                fds.add(terminal)
             return _after(pid, terminal, options, signals, fds)
         finally:
             if signals is not None:
@@ -121,6 +119,8 @@ def _process(config: dict[str, Any], options: ExecOptions) -> dict[str, Any]:
         process["args"] = options.args
         process["terminal"] = options.tty
         process.pop("consoleSize", None)
+        if options.tty and not options.detach:
+            process |= _caller_size()
     process["terminal"] = bool(process.get("terminal")) or options.tty
     if options.cwd is not None:
         process["cwd"] = options.cwd
@@ -131,6 +131,13 @@ def _process(config: dict[str, Any], options: ExecOptions) -> dict[str, Any]:
     if options.caps:
         process["capabilities"] = _with_capabilities(process.get("capabilities") or {}, options.caps)
     return process
+
+
+def _caller_size() -> dict[str, Any]:
+    from boxes.container.relay import caller_size
+
+    size = caller_size()
+    return {} if size is None else {"consoleSize": {"height": size[0], "width": size[1]}}
 
 
 def _user(user: dict[str, Any], options: ExecOptions) -> dict[str, Any]:
@@ -173,9 +180,10 @@ def _plan(
     options: ExecOptions,
     pidfd: int,
     fds: Fds,
+    runtime: str,
 ) -> planned.ExecSteps:
     namespaces = Namespaces(config)
-    _drop_own(namespaces)
+    joins.drop_own(namespaces)
     facts = Facts(
         id=journal["id"],
         bundle=journal["bundle"],
@@ -183,8 +191,12 @@ def _plan(
         namespaces=namespaces,
         preserve=options.preserve_fds,
     )
-    given = confinement(config, facts, host.capabilities(), journal["options"]["no_new_keyring"])
+    given = host.confinement(config, facts, host.capabilities(), journal["options"]["no_new_keyring"])
     given.terminal_bound = False
+    if (config.get("linux") or {}).get("seccomp"):
+        from boxes.container import seccomp
+
+        given.filter = seccomp.prepare(config, process, [], given.available, runtime)
     root = -1
     if not facts.has_own("mount") or namespaces.joined("mount"):
         root = fds.add(os.open(f"/proc/{journal['pid']}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
@@ -193,23 +205,15 @@ def _plan(
     return planned.exec_steps(process, facts, given, planned.Joined(pidfd, root, cgroups))
 
 
-def _drop_own(namespaces: Namespaces) -> None:
-    """A joined namespace that is the runtime's own needs no joining, and a user namespace would be refused."""
-    for join in list(namespaces.joins):
-        if join.kind in ("user", "mount"):
-            from boxes.container import joins
-
-            if joins.is_own_path(join):
-                namespaces.joins.remove(join)
-
-
 def _open_cgroups(journal: dict[str, Any], options: ExecOptions) -> list[int]:
     """The cgroup.procs to enter: the container's, or those of cgroups below it; the init's own where nesting has made
     the configured one take no processes (v2)."""
-    manager = managers.from_record(journal["cgroups"])
+    manager = status.cgroups_of(journal)
     try:
         paths = manager.procs_paths(_subgroups(options.cgroup))
         if not options.cgroup and manager.kind == "unified":
+            from boxes.cgroups import layout as layouts
+
             paths = managers.paths_of(layouts.detect(), journal["pid"]) or paths
     finally:
         manager.close()
@@ -259,9 +263,17 @@ def _spawn(steps: planned.ExecSteps, theirs: _socket.socket, options: ExecOption
         raise refused("cannot start the process", error) from error
 
 
-def _begun(child: int, ours: _socket.socket, steps: planned.ExecSteps) -> tuple[int, int | None]:
+def _listen(journal: dict[str, Any], config: dict[str, Any], number: int, fds: list[int], pid: int) -> None:
+    """inner's filter has a listener; it waits until an agent has got it."""
+    from boxes.container import seccomp
+    from boxes.spec.state import oci_state
+
+    state = oci_state(journal["id"], status.RUNNING, journal["pid"], journal["bundle"], journal["annotations"])
+    seccomp.hand_over(config, state, pid, number, fds)
+
+
+def _begun(child: int, reports: Reports) -> tuple[int, int | None]:
     """(pid, master of its terminal) once the program runs."""
-    reports = Reports(ours, lambda: steps)
     try:
         terminal = reports.until_executed()
     except Exception:
@@ -286,12 +298,17 @@ def _after(pid: int, terminal: int | None, options: ExecOptions, signals: Any, f
     pidfd = fds.add(os.pidfd_open(pid))
     try:
         if options.console_socket is not None and terminal is not None:
+            from boxes.container import console
+
             console.send(options.console_socket, terminal)
+            os.close(terminal)
             terminal = None
         if options.pidfd_socket is not None:
+            from boxes.container import console
+
             console.send_pidfd(options.pidfd_socket, pidfd)
         if options.pid_file is not None:
-            replace(os.path.abspath(options.pid_file), str(pid).encode(), 0o644)
+            replace(os.abspath(options.pid_file), str(pid).encode(), 0o644)
     except OSError as error:
         _reap(pid)
         raise refused("cannot write the pid file", error) from error
@@ -300,4 +317,4 @@ def _after(pid: int, terminal: int | None, options: ExecOptions, signals: Any, f
         raise
     if options.detach:
         return 0
-    return foreground.wait(pid, pidfd, terminal=None if terminal is None else os.dup(terminal), signals=signals)
+    return foreground.wait(pid, pidfd, terminal=terminal, signals=signals)

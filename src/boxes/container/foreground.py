@@ -6,10 +6,10 @@ This runs in the runtime, in the host's namespaces, single-threaded.
 from __future__ import annotations
 
 import _signal
-import os
 import select
 
 from boxes import log
+from boxes import system as os
 from boxes.errors import InternalError, refused
 
 TYPE_CHECKING = False

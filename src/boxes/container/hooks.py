@@ -7,10 +7,10 @@ descriptor of ours. What it writes is kept for the error message.
 from __future__ import annotations
 
 import _signal
-import os
 import select
 
 from boxes import log
+from boxes import system as os
 from boxes.errors import HookError
 from boxes.linux.fd import read_all, sealed
 from boxes.plan.failures import hook_failed, hook_timed_out
@@ -80,7 +80,7 @@ def _spawn(hook: dict[str, Any], pointer: str, document: int, output: int) -> in
             setsigdef=_signal.valid_signals() - {_signal.SIGKILL, _signal.SIGSTOP},
         )
     except OSError as error:
-        text = f"cannot run hook '{path}': {os.strerror(error.errno).lower()}"
+        text = f"cannot run hook '{path}': {os.strerror(error.errno or 0).lower()}"
         raise HookError(text, pointer=f"{pointer}/path", errno=error.errno, path=path) from None
 
 

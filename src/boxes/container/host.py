@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-import os
-
+from boxes import system as os
 from boxes.errors import InternalError, UsageError
 from boxes.linux import flags as k
 from boxes.linux import procfs, syscalls
 from boxes.linux.fd import sealed
 from boxes.linux.flags import CAP_SYS_ADMIN
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from boxes.plan.facts import Facts
+    from boxes.plan.process import Confinement
 
 _INNER = "../libexec/inner"
 ALL = (1 << 64) - 1
@@ -31,9 +37,27 @@ def privileged(mask: int) -> bool:
     return bool(mask >> CAP_SYS_ADMIN & 1)
 
 
+def confinement(config: dict[str, Any], facts: Facts, capabilities: int, no_new_keyring: bool) -> Confinement:
+    """What the runtime's own rights, and the user namespace, leave to a container's process."""
+    from boxes.plan.process import Confinement
+
+    userns = facts.has_own("user")
+    allowed = True
+    if "user" in facts.namespaces.new:
+        from boxes.apply import idmap
+
+        allowed = idmap.groups_allowed(facts.namespaces.gid_mappings, privileged=privileged(capabilities))
+    return Confinement(
+        available=ALL if userns else capabilities,
+        groups_allowed=allowed,
+        terminal_bound=facts.has_own("mount"),
+        new_keyring=None if no_new_keyring else f"_ses.{facts.id}",
+    )
+
+
 def open_inner() -> int:
     """A sealed copy of the program that runs inside; a container can neither change it nor reach its file."""
-    path = os.path.join(os.path.dirname(__file__), _INNER)
+    path = f"{__file__.rpartition('/')[0]}/{_INNER}"
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
@@ -49,9 +73,11 @@ def close_on_exec(preserve: int) -> None:
     """
     for fd in range(3, 3 + preserve):
         try:
-            os.fstat(fd)
+            open_for_us = os.get_inheritable(fd)  # what is ours is not
         except OSError:
-            raise UsageError(f"cannot preserve descriptor {fd}: it is not open", hint="see --preserve-fds") from None
+            open_for_us = False
+        if not open_for_us:
+            raise UsageError(f"cannot preserve descriptor {fd}: it is not open", hint="see --preserve-fds")
     try:
         syscalls.close_range(3, 0xFFFFFFFF, k.CLOSE_RANGE_CLOEXEC)
     except OSError:  # COMPAT(linux<5.11): CLOSE_RANGE_CLOEXEC

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import fcntl
-import os
 
+from boxes import system as os
 from boxes.errors import ConfigError, refused
 from boxes.plan.namespaces import FLAGS
 
@@ -48,8 +48,14 @@ def _open(join: Join) -> int:
     return fd
 
 
-def is_own_path(join: Join) -> bool:
-    """The same question for a container that exists: whether it shares this namespace with the runtime."""
+def drop_own(namespaces: Namespaces) -> None:
+    """The same for a container that exists: take off the list what it shares with the runtime."""
+    for join in list(namespaces.joins):
+        if join.kind in ("user", "mount") and _is_own_path(join):
+            namespaces.joins.remove(join)
+
+
+def _is_own_path(join: Join) -> bool:
     try:
         fd = os.open(join.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
     except OSError:

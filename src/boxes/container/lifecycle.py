@@ -13,15 +13,14 @@ from __future__ import annotations
 import _signal
 import _socket
 import errno
-import os
 import select
 
 from boxes import log
-from boxes.cgroups import manager as managers
-from boxes.container import hooks, status
-from boxes.container.creation import START_SOCKET, Creation
+from boxes import system as os
+from boxes.container import status
 from boxes.container.options import CreateOptions
-from boxes.container.store import Place, Store
+from boxes.container.status import cgroups_of
+from boxes.container.store import START_SOCKET, Place, Store
 from boxes.errors import BoxesError, InternalError, NotFoundError, StateError, refused
 from boxes.linux import procfs
 from boxes.linux.fd import with_short_path
@@ -30,6 +29,9 @@ from boxes.spec.state import oci_state
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
+
+    from boxes.container.creation import Creation
+    from boxes.plan.inner import Steps
 
 __all__ = ["CreateOptions", "create", "delete", "kill", "run", "start", "state"]
 
@@ -43,6 +45,8 @@ _FORCED = 10.0  # seconds until `delete --force` gives up on a process that does
 
 def create(store: Store, id: str, options: CreateOptions) -> None:
     """Everything up to the container's own program. Raises BoxesError, and then nothing is left."""
+    from boxes.container.creation import Creation
+
     with Creation(store, id, options) as making:
         _create(making)
         making.finish()
@@ -50,9 +54,10 @@ def create(store: Store, id: str, options: CreateOptions) -> None:
 
 def _create(making: Creation) -> None:
     making.read()
-    making.plan()
+    making.survey()
     making.claim()
-    making.make_cgroup()
+    if making.layout.kind == "unified":
+        making.make_cgroup()  # v2: the builder is born in it; v1: it is made, and entered, while the builder mounts
     making.open_sources()
     making.spawn()
     making.build()
@@ -68,16 +73,15 @@ def start(store: Store, id: str) -> None:
     """Let the program begin. If it cannot, the container is stopped, and the error says why."""
     with store.open(id) as place:
         journal = place.load()
-        _start(place, journal)
+        found = status.of(place, journal)
+        if found == status.STOPPED:
+            raise StateError("cannot start a container that has stopped")
+        if found != status.CREATED:
+            raise StateError(f"cannot start a container that is {found}")
+        _start(place, journal, place.config())
 
 
-def _start(place: Place, journal: dict[str, Any]) -> None:
-    found = status.of(place, journal)
-    if found == status.STOPPED:
-        raise StateError("cannot start a container that has stopped")
-    if found != status.CREATED:
-        raise StateError(f"cannot start a container that is {found}")
-    config = place.config()
+def _start(place: Place, journal: dict[str, Any], config: dict[str, Any]) -> None:
     try:
         _begin(place, journal, config)
     except BoxesError:
@@ -94,12 +98,13 @@ def _run_poststart(journal: dict[str, Any], config: dict[str, Any]) -> None:
     if pidfd is not None:
         _ended(pidfd, _HEAD_START)
         os.close(pidfd)
+    from boxes.container import hooks
+
     hooks.run_all(config, "poststart", _oci(journal, status.RUNNING))
 
 
 def _begin(place: Place, journal: dict[str, Any], config: dict[str, Any]) -> None:
     """Say "start" to inner, and hear how it went: the socket closes when the program has replaced it."""
-    from boxes.container.replay import steps_of
     from boxes.container.reports import Reports
 
     if "process" not in config:
@@ -108,11 +113,26 @@ def _begin(place: Place, journal: dict[str, Any], config: dict[str, Any]) -> Non
     try:
         with_short_path(f"{place.path}/{START_SOCKET}", socket.connect)
         socket.send(b"start", _socket.MSG_NOSIGNAL)
-        Reports(socket, lambda: steps_of(journal, config)).until_executed()
+        reports = Reports(socket, lambda: _steps(journal, config))
+        reports.listener = lambda number, fds, sender: _listen(journal, config, number, fds)
+        reports.until_executed()
     except OSError as error:
         raise refused("cannot reach the container's init", error) from error
     finally:
         socket.close()
+
+
+def _steps(journal: dict[str, Any], config: dict[str, Any]) -> Steps:
+    from boxes.container.planning import again
+
+    return again(journal, config)
+
+
+def _listen(journal: dict[str, Any], config: dict[str, Any], number: int, fds: list[int]) -> None:
+    """inner's filter has a listener; it waits until an agent has got it."""
+    from boxes.container import seccomp
+
+    seccomp.hand_over(config, _oci(journal, status.CREATED), journal["pid"], number, fds)
 
 
 def _stop(journal: dict[str, Any]) -> None:
@@ -166,7 +186,7 @@ def kill(store: Store, id: str, signal: int, *, all: bool = False) -> None:
     with store.peek(id) as place:
         journal = place.load()
         found = status.of(place, journal)
-        shared_pids = found != status.STOPPED and signal == _signal.SIGKILL and not _own_pids(place)
+        shared_pids = found != status.STOPPED and signal == _signal.SIGKILL and not journal["own_pids"]
     if all or shared_pids:
         _kill_all(journal, signal)
         if all and found == status.STOPPED:
@@ -189,14 +209,8 @@ def kill(store: Store, id: str, signal: int, *, all: bool = False) -> None:
         os.close(pidfd)
 
 
-def _own_pids(place: Place) -> bool:
-    """Whether the container's processes end with its init, as those of a pid namespace do."""
-    namespaces = (place.config().get("linux") or {}).get("namespaces") or ()
-    return any(entry["type"] == "pid" and not entry.get("path") for entry in namespaces)
-
-
 def _kill_all(journal: dict[str, Any], signal: int) -> None:
-    cgroups = managers.from_record(journal["cgroups"])
+    cgroups = cgroups_of(journal)
     try:
         cgroups.kill_all(signal)
     except StateError as error:
@@ -239,19 +253,17 @@ def _delete(place: Place, journal: dict[str, Any], *, force: bool) -> None:
 
 
 def _release(place: Place, journal: dict[str, Any]) -> None:
-    cgroups = managers.from_record(journal["cgroups"])
+    cgroups = cgroups_of(journal)
     try:
-        if not cgroups.shared and cgroups.processes():
-            cgroups.kill_all(_signal.SIGKILL)  # without a pid namespace of its own, others may have outlived the init
+        if not journal["own_pids"] and not cgroups.shared and cgroups.processes():
+            cgroups.kill_all(_signal.SIGKILL)  # others may have outlived the init
         cgroups.remove(timeout=_FORCED)
     finally:
         cgroups.close()
-    try:
-        config = place.config()
-    except (OSError, BoxesError):
-        config = {}
-    if journal["status"] == status.CREATED:
-        hooks.run_all(config, "poststop", _oci(journal, status.STOPPED))
+    if journal["poststop"] and journal["status"] == status.CREATED:
+        from boxes.container import hooks
+
+        hooks.run_all(place.config(), "poststop", _oci(journal, status.STOPPED))
     place.remove()
 
 
@@ -290,30 +302,38 @@ def _is_dying(journal: dict[str, Any], found: str) -> bool:
 def run(store: Store, id: str, options: CreateOptions, *, detach: bool = False, keep: bool = False) -> int:
     """create and start in one; unless detached, wait for the end, delete, and return the exit status."""
     from boxes.container import foreground
+    from boxes.container.creation import Creation
 
     if not detach and not options.no_subreaper:
         from boxes.linux import flags as k
         from boxes.linux import syscalls
 
         syscalls.prctl(k.PR_SET_CHILD_SUBREAPER, 1)
-    signals = None if detach else foreground.Signals()
-    try:
-        with Creation(store, id, options, attached=not detach) as making:
-            _create(making)
-            assert making.place is not None
-            _start(making.place, making.journal)
+    with Creation(store, id, options, attached=not detach) as making:
+        _create(making)
+        if detach:
+            _start(_place(making), making.journal, making.config)
             making.finish()
-            if signals is None:
-                return 0
-            making.place.close()
-            terminal = None if making.terminal is None or options.console_socket else os.dup(making.terminal)
-            code = foreground.wait(
-                making.pid, making.pidfd, terminal=terminal, signals=signals, reap_all=not options.no_subreaper
-            )
-    finally:
-        if signals is not None:
-            signals.close()
-    if not keep:
-        delete(store, id)
+            return 0
+        with foreground.Signals() as signals:
+            making.size_terminal()
+            _start(_place(making), making.journal, making.config)
+            making.finish()
+            _place(making).close()
+            try:
+                code = foreground.wait(
+                    making.pid,
+                    making.pidfd,
+                    terminal=making.give_terminal(),
+                    signals=signals,
+                    reap_all=not options.no_subreaper,
+                )
+            finally:
+                if not keep:
+                    delete(store, id, force=True)
     return code
 
+
+def _place(making: Creation) -> Place:
+    assert making.place is not None
+    return making.place

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from boxes.cgroups import manager as managers
 from boxes.container import status
 from boxes.container.lifecycle import describe
 from boxes.errors import BoxesError, StateError
@@ -35,7 +34,7 @@ def processes(store: Store, id: str) -> list[int]:
         journal = place.load()
         if status.of(place, journal) == status.STOPPED:
             raise StateError("container not running")
-    cgroups = managers.from_record(journal["cgroups"])
+    cgroups = status.cgroups_of(journal)
     try:
         return cgroups.processes() or [journal["pid"]]
     finally:

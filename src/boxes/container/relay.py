@@ -7,11 +7,11 @@ the caller's shell, so their descriptors are never made non-blocking and the ter
 from __future__ import annotations
 
 import fcntl
-import os
 import select
 import termios
 
 from boxes import log
+from boxes import system as os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     # tcgetattr(3) as Python gives it: iflag, oflag, cflag, lflag, two speeds, and the control characters
     Mode = list[int | list[bytes | int]]
 
-STDIN, STDOUT = 0, 1
+STDIN, STDOUT, STDERR = 0, 1, 2
 TIOCGPTPEER = 0x5441  # ioctl_tty(2), Linux 4.13: opens the slave of a master, whatever is mounted where
 CHUNK = 4096  # PIPE_BUF: a pipe that poll(2) calls writable takes it without blocking
 PTY_BUFFER = 128 * 1024  # more than a pty holds (64 KiB and a line)
@@ -68,15 +68,9 @@ class Relay:
 
     def resize(self) -> None:
         """Give the container's terminal the size of the caller's."""
-        for fd in (STDIN, STDOUT, 2):
-            try:
-                size = fcntl.ioctl(fd, termios.TIOCGWINSZ, bytes(8))
-            except OSError:
-                continue
-            # A terminal that does not know its size says 0 by 0: keep what the config asked for.
-            if self._open and size[:4] != bytes(4):
-                fcntl.ioctl(self._master, termios.TIOCSWINSZ, size)
-            return
+        size = caller_size()
+        if self._open and size is not None:
+            termios.tcsetwinsize(self._master, size)
 
     def register(self, poller: select.poll) -> None:
         """Ask for the events that `handle` has work for: no side is read before the other took what there was."""
@@ -168,6 +162,17 @@ class Relay:
             self._inward = b""
             os.close(self._master)
             os.close(self._slave)
+
+
+def caller_size() -> tuple[int, int] | None:
+    """Height and width of the terminal that is one of our standard streams, if there is one that knows them."""
+    for fd in (STDIN, STDOUT, STDERR):
+        try:
+            height, width = termios.tcgetwinsize(fd)
+        except termios.error:
+            continue
+        return (height, width) if height and width else None
+    return None
 
 
 def _end_character(slave: int) -> bytes:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import _socket
-import os
 from _struct import unpack_from
 
+from boxes import system as os
 from boxes.container import channel
 from boxes.errors import InternalError
 from boxes.plan import inner
@@ -26,6 +26,9 @@ class Reports:
     def __init__(self, socket: _socket.socket, steps: Callable[[], Steps]) -> None:
         self.socket = socket
         self.steps = steps
+        # What is done with the listener of a filter: its number in the sender, descriptors that came with the report, and
+        # the sender if it is known. inner waits for it.
+        self.listener: Callable[[int, list[int], int], None] | None = None
         self.sender = 0
 
     def until_ready(self) -> int | None:
@@ -51,6 +54,9 @@ class Reports:
             report = self._report(message)
             if report.kind == inner.REPORT_CONSOLE and fds:
                 terminal = fds.pop()
+            if report.kind == inner.REPORT_LISTENER and self.listener is not None:
+                self.listener(unpack_from("=i", report.data)[0], fds, self.sender)
+                self.socket.send(b"+", _socket.MSG_NOSIGNAL)
             executing = executing or report.kind == inner.REPORT_EXECUTING
 
     def _next(self) -> tuple[inner.Report, list[int]]:

@@ -7,8 +7,7 @@ clone3 would freeze, then a clone for all the rest. A joined pid namespace, too,
 
 from __future__ import annotations
 
-import os
-
+from boxes import system as os
 from boxes.container import channel
 from boxes.errors import BoxesError, InternalError, refused
 from boxes.linux import flags as k

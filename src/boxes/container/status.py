@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import fcntl
-import os
 from _struct import pack, unpack
 
+from boxes import system as os
 from boxes.linux import flags as k
 from boxes.linux import procfs
 
@@ -13,6 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from boxes.cgroups.manager import Manager
     from boxes.container.store import Place
 
 CREATING, CREATED, RUNNING, PAUSED, STOPPED = "creating", "created", "running", "paused", "stopped"
@@ -65,12 +66,17 @@ def _maker_lives(journal: dict[str, Any]) -> bool:
 
 
 def _frozen(journal: dict[str, Any]) -> bool:
-    from boxes.cgroups import manager
-
-    cgroups = manager.from_record(journal["cgroups"])
+    cgroups = cgroups_of(journal)
     try:
         return cgroups.is_frozen()
     except OSError:
         return False
     finally:
         cgroups.close()
+
+
+def cgroups_of(journal: dict[str, Any]) -> Manager:
+    """The cgroups a journal tells of; none, if creation was cut short before they were planned."""
+    from boxes.cgroups import manager
+
+    return manager.from_record(journal["cgroups"]) if journal["cgroups"] else manager.disabled()

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import os
 
+from boxes import system as os
 from boxes.errors import ConfigError, ExistsError, InternalError, NotFoundError, UsageError, refused
 from boxes.linux import procfs
 from boxes.linux.fd import read_all, write_all
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
+START_SOCKET = "start"  # in a container's directory: where `start` knocks
 VERSION = 1  # of the journal's form
 _LIMIT = 64 << 20
 
@@ -37,7 +38,7 @@ class Store:
         """By --root, or by who asks: root of the host has /run/boxes, whatever its environment says, because engines
         drop that between two calls; everybody else the XDG directories."""
         if root is not None:
-            path = os.path.abspath(root)
+            path = os.abspath(root)
             if not root or path == "/":
                 raise UsageError(f"--root cannot be '{root}'")
             return cls(path, path)
@@ -45,7 +46,7 @@ class Store:
         if uid == 0 and (procfs.in_initial_user_namespace() or "XDG_RUNTIME_DIR" not in environ):
             return cls("/run/boxes", "/run/boxes")
         runtime = environ.get("XDG_RUNTIME_DIR") or f"/run/user/{uid}"
-        if not os.path.isdir(runtime):
+        if not os.isdir(runtime):
             runtime = _private_directory(f"/tmp/boxes-{uid}", uid)
         home = environ.get("HOME")
         state = environ.get("XDG_STATE_HOME") or (f"{home}/.local/state" if home else runtime)
@@ -67,15 +68,18 @@ class Store:
         try:
             os.makedirs(self.runtime, mode=0o700, exist_ok=True)
             os.mkdir(path, 0o700)
-            place = self.open(id)
-            if state != path:
-                os.makedirs(state, mode=0o700, exist_ok=True)
-                place.write("state", state.encode())
-                place.state = state
         except FileExistsError:
             raise ExistsError(f"container '{id}' exists already", path=path) from None
         except OSError as error:
             raise refused(f"cannot keep container '{id}'", error) from error
+        place = self.open(id)
+        if state != path:
+            try:
+                os.makedirs(state, mode=0o700, exist_ok=True)
+                place.write("state", os.fsencode(state))
+                place.state = state
+            except OSError:
+                place.state = path  # an ordinary user without a home: the runtime directory will do
         return place
 
     def open(self, id: str) -> Place:
@@ -220,6 +224,6 @@ def _private_directory(path: str, uid: int) -> str:
     except FileExistsError:
         pass
     facts = os.stat(path, follow_symlinks=False)
-    if facts.st_uid != uid or facts.st_mode & 0o077 or os.path.islink(path):
+    if facts.st_uid != uid or facts.st_mode & 0o077:
         raise refused("cannot keep containers", OSError(errno.EPERM, "it is not ours alone", path))
     return path

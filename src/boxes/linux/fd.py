@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import _socket
 import fcntl
-import os
 
+from boxes import system as os
 from boxes.linux import flags as k
 from boxes.linux.syscalls import rendered
 
@@ -108,7 +108,7 @@ def with_short_path(path: str, action: Callable[[str], object]) -> None:
     if len(os.fsencode(path)) < 108:
         action(path)
         return
-    parent, name = os.path.split(path)
+    parent, _, name = path.rpartition("/")
     directory = os.open(parent or ".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         action(f"/proc/self/fd/{directory}/{name}")

@@ -91,6 +91,9 @@ PR_CAP_AMBIENT_CLEAR_ALL = 4
 # <linux/keyctl.h>
 KEYCTL_JOIN_SESSION_KEYRING = 1
 
+# <linux/seccomp.h>
+SECCOMP_SET_MODE_FILTER = 1
+
 # <linux/capability.h>
 LINUX_CAPABILITY_VERSION_3 = 0x20080522
 

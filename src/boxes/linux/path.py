@@ -8,9 +8,9 @@ to a path of the host.
 from __future__ import annotations
 
 import errno
-import os
 import stat
 
+from boxes import system as os
 from boxes.linux import flags as k
 from boxes.linux import syscalls
 

@@ -7,8 +7,8 @@ through `private`, a procfs that nobody else can reach and nothing can be mounte
 from __future__ import annotations
 
 import errno
-import os
 
+from boxes import system as os
 from boxes.linux import flags as k
 from boxes.linux import syscalls
 

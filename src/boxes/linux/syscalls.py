@@ -7,8 +7,7 @@ descriptor and a relative path. See the man page of the same name for the rest.
 
 from __future__ import annotations
 
-import os
-
+from boxes import system as os
 from boxes.linux import _syscalls as native
 from boxes.linux import flags as k
 
@@ -195,3 +194,33 @@ def make_device(directory: int, name: Path, mode: int, device: int) -> None:
     except OSError as error:
         shown = f"{mode:#o}, {os.major(device)}:{os.minor(device)}"
         raise rendered(error, f"mknodat({described(directory, name)}, {shown})") from None
+
+
+def pidfd_getfd(pidfd: int, fd: int) -> int:
+    """A duplicate of another process's descriptor (Linux 5.6). Needs the right to trace it."""
+    return _checked(f"pidfd_getfd({pidfd}, {fd})", native.pidfd_getfd, pidfd, fd)
+
+
+def seccomp_flags(flags: int) -> bool:
+    """Whether the kernel knows flags of SECCOMP_SET_MODE_FILTER in this combination: then only the missing filter
+    (EFAULT) is wrong."""
+    try:
+        native.seccomp(k.SECCOMP_SET_MODE_FILTER, flags, None)
+    except OSError as error:
+        return error.errno == 14  # EFAULT
+    return False
+
+
+def seccomp_library() -> tuple[str, tuple[int, int, int]]:
+    """libseccomp's file and version. Raises ImportError if there is none."""
+    return native.seccomp_library()
+
+
+def seccomp_number(architecture: int, name: str) -> int:
+    """The number of a system call on an architecture, by libseccomp's tables: -1 if unknown, less if only others have it."""
+    return native.seccomp_number(architecture, name)
+
+
+def seccomp_compile(action: int, parts: bytes, fd: int) -> tuple[int, int]:
+    """Compile parts (native/syscalls.c, struct part) and write the program to `fd`: (parts that were taken, errno)."""
+    return native.seccomp_compile(action, parts, fd)

@@ -72,12 +72,18 @@ def number(name: str) -> int | None:
     return _NUMBERS.get(name)
 
 
-def apply(steps: Steps, sets: Sets) -> None:
+def capset_step(steps: Steps, sets: Sets, held: int = 0) -> None:
+    """Set the three sets of capset(2). `held`: a mask of capabilities that are needed until the next time."""
+    effective, permitted = sets.effective | held, sets.permitted | held
+    header, data = capset(effective, permitted, sets.inheritable)
+    shown = f"capset(effective={effective:#x}, permitted={permitted:#x}, inheritable={sets.inheritable:#x})"
+    steps.call("capset", header, data, pointer="/process/capabilities", shown=shown)
+
+
+def apply(steps: Steps, sets: Sets, held: int = 0) -> None:
     """Set them all; the bounding set was dropped before the identity changed."""
     pointer = "/process/capabilities"
-    header, data = capset(sets.effective, sets.permitted, sets.inheritable)
-    shown = f"capset(effective={sets.effective:#x}, permitted={sets.permitted:#x}, inheritable={sets.inheritable:#x})"
-    steps.call("capset", header, data, pointer=pointer, shown=shown)
+    capset_step(steps, sets, held)
     steps.call("prctl", k.PR_CAP_AMBIENT, k.PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0, pointer=pointer)
     for bit in range(len(NAMES)):
         if sets.ambient >> bit & 1:

@@ -12,6 +12,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from boxes.plan.descriptors import Descriptors
     from boxes.plan.facts import Facts
     from boxes.plan.process import Confinement
 
@@ -49,29 +50,38 @@ class Plan:
         self.early = _names(config, facts)
         self.late: list[op.Operation] = []
         if facts.has_own("mount"):
-            self._split(mounts.mounts(config, facts))
+            for operation in mounts.mounts(config, facts):
+                self._add(operation, wait=bool(self.late) or isinstance(operation, op.Cgroups))
         else:
             mounts.refuse_without_namespace(config)
             if config.get("mounts"):
                 self.warnings.append("/mounts: left out, as without a mount namespace they would be the host's")
-        self.late += devices.devices(config, facts)
-        self.late += _working_directory(config)
+        waiting = list(self.late)
+        rest = devices.devices(config, facts) + _working_directory(config)
         if facts.has_own("mount"):
-            self.late += mounts.restrictions(config)
-        if not any(isinstance(operation, op.Cgroups) for operation in self.late):
-            self.early, self.late = self.early + self.late, []
+            rest += mounts.restrictions(config)
+        for operation in rest:
+            self._add(operation, wait=_depends(operation, waiting))
 
-    def _split(self, operations: list[op.Operation]) -> None:
-        """What shows cgroups, and all that may lie on it, waits until the container is in its own."""
-        for operation in operations:
-            if self.late or isinstance(operation, op.Cgroups):
-                self.late.append(operation)
-            else:
-                self.early.append(operation)
+    def _add(self, operation: op.Operation, *, wait: bool) -> None:
+        """What shows cgroups, and all that may lie on it, waits until the container is in its own: the time before is
+        the builder's to use."""
+        (self.late if wait else self.early).append(operation)
 
     @property
     def binds(self) -> list[op.Bind]:
         return [operation for operation in self.early + self.late if isinstance(operation, op.Bind)]
+
+
+def _depends(operation: op.Operation, waiting: list[op.Operation]) -> bool:
+    """Whether an operation has to come after these mounts: it lies on one, or has one below it, or is about them all."""
+    target = getattr(operation, "target", None)
+    for mount in waiting:
+        if target is None or not isinstance(mount, op.Cgroups):
+            return True
+        if f"{mount.target}/".startswith(f"{target.rstrip('/')}/") or target.startswith(f"{mount.target}/"):
+            return True
+    return False
 
 
 def _names(config: dict[str, Any], facts: Facts) -> list[op.Operation]:
@@ -99,17 +109,6 @@ def _working_directory(config: dict[str, Any]) -> list[op.Operation]:
     return [] if cwd == "/" else [op.MakeDirectory("/process/cwd", target=cwd)]
 
 
-class Descriptors:
-    """Numbers the steps name: they are reserved before the builder is made, and hold what they say by the time inner
-    runs. `mount_namespace` and `tree` are -1 unless a mount namespace is joined."""
-
-    def __init__(self, root: int, listening: int, state: int, mount_namespace: int = -1) -> None:
-        self.root = root
-        self.listening = listening
-        self.state = state
-        self.mount_namespace = mount_namespace
-
-
 def init_steps(config: dict[str, Any], facts: Facts, plan: Plan, given: Confinement, fds: Descriptors) -> inner.Steps:
     """The container's init, from the builder's last act to the execve."""
     steps = inner.Steps()
@@ -121,7 +120,11 @@ def init_steps(config: dict[str, Any], facts: Facts, plan: Plan, given: Confinem
     if "process" not in config:
         return steps
     plan.warnings += process.identity(steps, settings, given)
-    process.hooks(steps, (config.get("hooks") or {}).get("startContainer") or [], fds.state)
+    hooks = (config.get("hooks") or {}).get("startContainer") or []
+    process.confine(steps, settings, given, fds.state if hooks else -1)
+    process.hooks(steps, hooks, fds.state)
+    if hooks and given.filter:
+        steps.call("close", fds.state)
     process.execute(steps, settings)
     return steps
 

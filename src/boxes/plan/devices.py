@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import stat
 
-from boxes.plan import mounts
+from boxes import system as os
 from boxes.apply import operations as op
+from boxes.plan import mounts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

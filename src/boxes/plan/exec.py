@@ -54,5 +54,6 @@ def exec_steps(settings: dict[str, Any], facts: Facts, given: Confinement, joine
         steps.add(inner.FORK, b"", "clone(CLONE_PARENT)", "/linux/namespaces")
     process.session(steps, settings, given)
     process.identity(steps, settings, given)
+    process.confine(steps, settings, given)
     process.execute(steps, settings)
     return steps

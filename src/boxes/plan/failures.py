@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import errno as e
-import os
 from _struct import unpack_from
 
+from boxes import system as os
 from boxes.errors import BoxesError, ConfigError, HookError, KernelError
 
 TYPE_CHECKING = False

@@ -6,9 +6,9 @@ it, so that a failure, which inner reports by the step's number, can name its ca
 
 from __future__ import annotations
 
-import os
 from _struct import pack, unpack_from
 
+from boxes import system as os
 from boxes.errors import BoxesError, InternalError, KernelError
 
 TYPE_CHECKING = False
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 # native/inner.c has the same.
-CALL, FORK, CONSOLE, READY, WAIT, BOUNDING, CHDIR, STDIO, HOOK, EXEC = range(1, 11)
-REPORT_READY, REPORT_EXECUTING, REPORT_ERROR, REPORT_CONSOLE = range(1, 5)
+CALL, FORK, CONSOLE, READY, WAIT, BOUNDING, CHDIR, STDIO, HOOK, EXEC, SECCOMP = range(1, 12)
+REPORT_READY, REPORT_EXECUTING, REPORT_ERROR, REPORT_CONSOLE, REPORT_LISTENER = range(1, 6)
 REPORT_SIZE = 16 + 4096
 
 # System call numbers by machine: <asm/unistd_64.h>, <asm-generic/unistd.h>
@@ -102,6 +102,12 @@ def _shown(argument: int | bytes) -> str:
 def string(value: str) -> bytes:
     """A C string; bytes that are no UTF-8 come back as they were."""
     return os.fsencode(value) + b"\0"
+
+
+def vectors(arguments: list[str], variables: list[str]) -> tuple[bytes, bytes]:
+    """Room for the two NULL-terminated vectors of execve(2), and their strings."""
+    strings = b"".join(string(text) for text in (*arguments, *variables))
+    return bytes(8 * (len(arguments) + 1 + len(variables) + 1)), strings
 
 
 class Report:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from boxes.apply import operations as op
 from boxes.errors import ConfigError, UnsupportedError
 from boxes.linux import flags as k
 from boxes.linux.path import parts
-from boxes.apply import operations as op
 from boxes.plan import options
 
 TYPE_CHECKING = False

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from boxes.linux import flags as k
 from boxes.apply.operations import Attributes
+from boxes.linux import flags as k
 
 # Names that set or clear attributes of the mount itself.
 _SET = {

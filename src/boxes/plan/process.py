@@ -10,17 +10,15 @@ from _struct import pack
 from boxes.errors import UnsupportedError
 from boxes.linux import flags as k
 from boxes.plan import capabilities, failures, inner
+from boxes.plan.rlimits import RLIMITS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
     from boxes.plan.inner import Steps
+    from boxes.plan.seccomp import Filter
 
-# <asm-generic/resource.h>
-RLIMITS = (
-    "CPU FSIZE DATA STACK CORE RSS NPROC NOFILE MEMLOCK AS LOCKS SIGPENDING MSGQUEUE NICE RTPRIO RTTIME"
-).split()
 _EPERM = 1
 
 
@@ -28,7 +26,7 @@ class Confinement:
     """What a process is given besides its config: facts of the host and of its user namespace.
 
     `available`: capabilities that can be given, as a mask; `groups_allowed`: whether setgroups(2) may be called;
-    `terminal_bound`: whether its terminal becomes /dev/console.
+    `terminal_bound`: whether its terminal becomes /dev/console; `filter`: what its system calls go through, if any.
     """
 
     def __init__(self, *, available: int, groups_allowed: bool, terminal_bound: bool, new_keyring: str | None) -> None:
@@ -36,6 +34,7 @@ class Confinement:
         self.groups_allowed = groups_allowed
         self.terminal_bound = terminal_bound
         self.new_keyring = new_keyring
+        self.filter: Filter | None = None
 
 
 def session(steps: Steps, process: dict[str, Any], given: Confinement) -> None:
@@ -66,7 +65,8 @@ def identity(steps: Steps, process: dict[str, Any], given: Confinement) -> list[
     steps.call("setresgid", gid, gid, gid, pointer="/process/user/gid")
     steps.call("prctl", k.PR_SET_KEEPCAPS, 1, 0, 0, 0, pointer="/process/user/uid")
     steps.call("setresuid", uid, uid, uid, pointer="/process/user/uid")
-    capabilities.apply(steps, sets)
+    privileged = given.filter is not None and not process.get("noNewPrivileges")
+    capabilities.apply(steps, sets, 1 << k.CAP_SYS_ADMIN if privileged else 0)
     user = process.get("user") or {}
     steps.call("umask", user.get("umask", 0o022), pointer="/process/user/umask")
     _chdir(steps, process, must=True)
@@ -74,6 +74,13 @@ def identity(steps: Steps, process: dict[str, Any], given: Confinement) -> list[
     if process.get("noNewPrivileges"):
         steps.call("prctl", k.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0, pointer="/process/noNewPrivileges")
     return sets.missing
+
+
+def confine(steps: Steps, process: dict[str, Any], given: Confinement, kept: int = -1) -> None:
+    """The seccomp filter: all that the process itself does comes after it. `kept`: a descriptor that hooks need."""
+    if given.filter is not None:
+        sets = capabilities.Sets(process.get("capabilities") or {}, given.available)
+        given.filter.load(steps, process, sets, kept)
 
 
 def _user(process: dict[str, Any]) -> tuple[int, int]:
@@ -108,26 +115,18 @@ def _rlimits(steps: Steps, process: dict[str, Any]) -> None:
         steps.call("prlimit64", 0, which, data, 0, pointer=f"/process/rlimits/{number}", shown=shown)
 
 
-def raised_rlimits(process: dict[str, Any]) -> list[tuple[int, int, str]]:
-    """(resource, hard limit, pointer) of each: what a process in a user namespace could not raise by itself."""
-    limits = enumerate(process.get("rlimits") or ())
-    return [
-        (RLIMITS.index(limit["type"].removeprefix("RLIMIT_")), limit["hard"], f"/process/rlimits/{number}")
-        for number, limit in limits
-    ]
-
-
 def hooks(steps: Steps, listed: list[dict[str, Any]], state: int) -> None:
     """/hooks/startContainer, run by inner as confined as the process. `state`: a descriptor of what they read."""
     for number, hook in enumerate(listed):
         pointer = f"/hooks/startContainer/{number}"
         args, env = hook.get("args") or [hook["path"]], hook.get("env") or []
         counts = pack("=IIII", state, hook.get("timeout", 0) * 1000, len(args), len(env))
-        strings = b"".join(inner.string(text) for text in (hook["path"], *args, *env))
-        steps.add(inner.HOOK, counts + strings, hook["path"], pointer, failures.of_hook(hook, pointer))
+        room, strings = inner.vectors(args, env)
+        payload = counts + room + inner.string(hook["path"]) + strings
+        steps.add(inner.HOOK, payload, hook["path"], pointer, failures.of_hook(hook, pointer))
 
 
 def execute(steps: Steps, process: dict[str, Any]) -> None:
     args, env = process["args"], process.get("env") or []
-    payload = pack("=II", len(args), len(env)) + b"".join(inner.string(text) for text in (*args, *env))
+    payload = pack("=II", len(args), len(env)) + b"".join(inner.vectors(args, env))
     steps.add(inner.EXEC, payload, f'execve("{args[0]}")', "/process/args/0", failures.of_exec(args[0]))

@@ -140,7 +140,7 @@ def _memory_legacy(given: dict[str, Any], limit: int, swap: int) -> Iterator[Set
     swap_file = "memory.memsw.limit_in_bytes"
     hint = "the kernel does not account swap: boot it with swapaccount=1"
     if limit:
-        yield Setting("memory", "memory.limit_in_bytes", str(limit), f"{at}/limit", again=True)
+        yield Setting("memory", "memory.limit_in_bytes", str(limit), f"{at}/limit", again=True, optional=limit < 0)
     if swap:
         yield Setting("memory", swap_file, str(swap), f"{at}/swap", again=True, optional=swap < 0, hint=hint)
     elif limit == _UNLIMITED:
@@ -173,7 +173,7 @@ def _memory_unified(given: dict[str, Any], limit: int, swap: int) -> Iterator[Se
         yield Setting("memory", "memory.swap.max", _or_max(alone), place, optional=alone <= 0)
     if limit:
         above = "memory.current" if given.get("checkBeforeUpdate") and limit > 0 else None
-        yield Setting("memory", "memory.max", _or_max(limit), f"{at}/limit", above=above)
+        yield Setting("memory", "memory.max", _or_max(limit), f"{at}/limit", above=above, optional=limit < 0)
     if given.get("reservation"):
         yield Setting("memory", "memory.low", _or_max(given["reservation"]), f"{at}/reservation")
     for name in ("kernel", "kernelTCP"):
@@ -221,7 +221,7 @@ def _cpu_legacy(given: dict[str, Any]) -> Iterator[Setting]:
         value = given.get(name)
         if value or (name == "burst" and value is not None):
             # COMPAT(linux<5.14): no burst, and 0 is what there is.
-            optional = name == "burst" and value == 0
+            optional = value == (0 if name == "burst" else _UNLIMITED)
             yield Setting("cpu", file, str(value), f"{at}/{name}", again=True, optional=optional)
 
 
@@ -238,7 +238,7 @@ def _cpu_unified(given: dict[str, Any]) -> Iterator[Setting]:
     quota, period = given.get("quota") or 0, given.get("period") or 0
     if quota or period:
         value = f"{quota if quota > 0 else 'max'} {period or _DEFAULT_PERIOD}"
-        yield Setting("cpu", "cpu.max", value, f"{at}/quota" if quota else f"{at}/period")
+        yield Setting("cpu", "cpu.max", value, f"{at}/quota" if quota else f"{at}/period", optional=quota <= 0)
 
 
 def _pids(given: dict[str, Any], unified: bool) -> Iterator[Setting]:
@@ -246,7 +246,7 @@ def _pids(given: dict[str, Any], unified: bool) -> Iterator[Setting]:
     if limit is not None:
         if limit < _UNLIMITED:
             raise ConfigError(f"{limit} is no number of tasks, nor -1", pointer=f"{_AT}/pids/limit")
-        yield Setting("pids", "pids.max", _or_max(limit), f"{_AT}/pids/limit")
+        yield Setting("pids", "pids.max", _or_max(limit), f"{_AT}/pids/limit", optional=limit < 0)
 
 
 def _or_max(value: int) -> str:

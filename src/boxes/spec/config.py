@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import errno
-import os
 import stat
 
+from boxes import system as os
 from boxes.errors import ConfigError
 from boxes.spec.document import MOST_BYTES, parse
 from boxes.spec.validate import validate, validate_process

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from boxes.cgroups.manager import disabled
 from boxes.cgroups.settings import MKNOD, DeviceRules, Setting
 from boxes.errors import BoxesError, ConfigError, UnsupportedError
 from boxes.plan.resources import device_rules, settings, weight
@@ -59,6 +60,13 @@ def test_the_same_limit_for_memory_and_swap_means_no_swap() -> None:
 )
 def test_unlimited_memory_is_unlimited_swap_too(kind: str, expected: dict[str, str]) -> None:
     assert written({"memory": {"limit": -1}}, kind) == expected
+
+
+@pytest.mark.parametrize("kind", ["legacy", "unified"])
+def test_no_limit_asks_nothing_of_the_host(kind: str) -> None:
+    unlimited = {"memory": {"limit": -1, "swap": -1}, "pids": {"limit": -1}, "cpu": {"quota": -1}}
+
+    disabled().apply([found for found in settings(unlimited, kind) if isinstance(found, Setting)])
 
 
 @pytest.mark.parametrize("kind", ["legacy", "unified"])

@@ -241,7 +241,7 @@ def test_exec_with_options(box: Box) -> None:
         "args": ["ls", "-t"],
         "cwd": "/w",
         "env": ["A=1", "B="],
-        "user": "1000:5",
+        "user": (1000, 5),
         "tty": True,
         "detach": False,
         "pid_file": None,
@@ -279,10 +279,13 @@ def test_exec_usage_errors_exit_with_255(box: Box, argv: list[str]) -> None:
     assert box.calls in ([], [("store", None)])
 
 
-@pytest.mark.parametrize("text", ["0", "0:0", "1000", "4294967294:4294967294"])
-def test_users(box: Box, text: str) -> None:
+@pytest.mark.parametrize(
+    ("text", "ids"),
+    [("0", (0, None)), ("0:0", (0, 0)), ("4294967294:1", (4294967294, 1)), ("1:4294967294", (1, 4294967294))],
+)
+def test_users(box: Box, text: str, ids: tuple[int, int | None]) -> None:
     assert box("exec", "--user", text, "c1", "id") == 0
-    assert options_of(box)["user"] == text
+    assert options_of(box)["user"] == ids
 
 
 @pytest.mark.parametrize(

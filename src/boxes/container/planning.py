@@ -1,0 +1,66 @@
+"""The plan of a container, from its config and the facts: the same function at `create`, and again to name a step of inner
+that failed at `start`."""
+
+from __future__ import annotations
+
+from boxes.container import host, joins
+from boxes.plan.container import Plan, init_steps
+from boxes.plan.descriptors import Descriptors
+from boxes.plan.facts import Facts
+from boxes.plan.namespaces import Namespaces
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from boxes.plan.inner import Steps
+    from boxes.plan.process import Confinement
+    from boxes.plan.seccomp import Filter
+
+
+class Planned:
+    """What the builder does, what inner does, and what both are given."""
+
+    def __init__(self, plan: Plan, steps: Steps, confinement: Confinement) -> None:
+        self.plan = plan
+        self.steps = steps
+        self.confinement = confinement
+
+
+def plan(
+    config: dict[str, Any],
+    facts: Facts,
+    numbers: Descriptors,
+    capabilities: int,
+    *,
+    no_new_keyring: bool,
+    filter: Filter | None = None,
+) -> Planned:
+    made = Plan(config, facts)
+    given = host.confinement(config, facts, capabilities, no_new_keyring)
+    given.filter = filter
+    return Planned(made, init_steps(config, facts, made, given, numbers), given)
+
+
+def again(journal: dict[str, Any], config: dict[str, Any]) -> Steps:
+    """Inner's steps of a container that exists. The numbers of its descriptors are not those of then, but the steps have
+    the same order and the same words."""
+    options = journal["options"]
+    namespaces = Namespaces(config)
+    joins.drop_own(namespaces)
+    facts = Facts(
+        id=journal["id"],
+        bundle=journal["bundle"],
+        rootfs=journal["rootfs"],
+        namespaces=namespaces,
+        no_pivot=options["no_pivot"],
+        preserve=options["preserve"],
+    )
+    numbers = Descriptors(0, 0, 0, 0 if facts.namespaces.joined("mount") else -1)
+    filter = None
+    if (config.get("linux") or {}).get("seccomp"):
+        from boxes.container import seccomp
+
+        filter = seccomp.like()
+    keyring = options["no_new_keyring"]
+    return plan(config, facts, numbers, host.capabilities(), no_new_keyring=keyring, filter=filter).steps

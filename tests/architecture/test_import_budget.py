@@ -1,0 +1,153 @@
+"""Start-up is the speed of a runtime: each verb of an engine may import a short list of modules, and no more."""
+
+from __future__ import annotations
+
+import subprocess
+
+import pytest
+
+from tests.support import source
+from tests.support.bundle import Bundle
+from tests.support.marks import requires
+from tests.support.runtime import ENVIRONMENT, Runtime
+
+pytestmark = requires("root")
+
+# Of the standard library, and what `os` itself brings. `gc` is built in; `__future__` comes with every module here.
+ALLOWED = set(
+    "os errno time stat fcntl select posix marshal sys builtins posixpath genericpath abc _abc _stat _collections_abc os.path "
+    "_signal gc __future__ _json _socket _posixsubprocess _struct".split()
+)
+# 3 to 30 ms each: the reason of the rule. Any other that is not allowed is an error too.
+FORBIDDEN = set(
+    "re json argparse typing dataclasses enum logging subprocess socket tempfile pathlib threading collections functools contextlib "
+    "signal random hashlib shutil datetime traceback warnings copy glob ctypes importlib.util inspect string struct".split()
+)
+# How many of the package's own modules a verb may load. They cost 0.05 to 0.3 ms each.
+OWN = {"create": 80, "start": 48, "state": 48, "kill": 48, "delete": 48, "run": 80, "exec": 58}
+
+# What the launcher runs, and a note of what was imported when the process ends: the runtime leaves by `_exit`.
+CODE = """
+import sys, posix
+before = set(sys.modules)
+folder, note = sys.argv.pop(1), sys.argv.pop(1)
+package = type(sys)('boxes'); package.__path__ = [folder]; sys.modules['boxes'] = package
+end, own = posix._exit, posix.getpid()
+def leave(code):
+    if posix.getpid() == own:
+        fd = posix.open(note, posix.O_WRONLY | posix.O_CREAT | posix.O_TRUNC | posix.O_CLOEXEC)
+        posix.write(fd, ' '.join(sorted(set(sys.modules) - before)).encode())
+    end(code)
+posix._exit = leave
+if 'os' in sys.modules: sys.modules['os']._exit = leave
+from boxes.cli.main import main
+main()
+"""
+
+
+def imported(box: Runtime, *args: str) -> set[str]:
+    """The modules a command loads beyond those of a bare interpreter. The command must succeed."""
+    note = box.directory / "modules"
+    note.unlink(missing_ok=True)
+    command = [
+        "/usr/bin/python3",
+        "-I",
+        "-S",
+        "-c",
+        CODE,
+        str(source.PACKAGE),
+        str(note),
+        "--root",
+        str(box.root),
+        *args,
+    ]
+    errors = box.directory / "errors"
+    with open(errors, "wb") as err:
+        code = subprocess.run(command, env=ENVIRONMENT, stdin=-3, stdout=-3, stderr=err, timeout=20).returncode
+    assert code == 0, errors.read_text()
+    return set(note.read_text().split())
+
+
+@pytest.fixture
+def loaded(box: Runtime, bundle: Bundle) -> dict[str, set[str]]:
+    """The modules of each hot verb, over one container's life."""
+    bundle.args("/bin/probe", "--catch").save()
+    place = ("--bundle", str(bundle.path))
+    found = {"create": imported(box, "create", *place, bundle.id)}
+    box.identifiers.append(bundle.id)
+    found["start"] = imported(box, "start", bundle.id)
+    found["state"] = imported(box, "state", bundle.id)
+    found["exec"] = imported(box, "exec", bundle.id, "/bin/true")
+    found["kill"] = imported(box, "kill", bundle.id, "KILL")
+    found["delete"] = imported(box, "delete", "--force", bundle.id)
+    bundle.args("/bin/true").save()
+    found["run"] = imported(box, "run", *place, bundle.id)
+    return found
+
+
+def outside(modules: set[str]) -> set[str]:
+    return {module for module in modules if module.split(".")[0] != "boxes"}
+
+
+def test_hot_verbs_import_nothing_slow(loaded: dict[str, set[str]]) -> None:
+    assert {
+        verb: outside(modules) & FORBIDDEN for verb, modules in loaded.items() if outside(modules) & FORBIDDEN
+    } == {}
+
+
+def test_hot_verbs_import_nothing_that_is_not_listed(loaded: dict[str, set[str]]) -> None:
+    assert {verb: outside(modules) - ALLOWED for verb, modules in loaded.items() if outside(modules) - ALLOWED} == {}
+
+
+def test_hot_verbs_load_a_bounded_number_of_own_modules(loaded: dict[str, set[str]]) -> None:
+    counts = {verb: len(modules - outside(modules)) for verb, modules in loaded.items()}
+    assert {verb: count for verb, count in counts.items() if count > OWN[verb]} == {}
+
+
+def test_verbs_that_query_do_not_load_what_builds(loaded: dict[str, set[str]]) -> None:
+    building = (
+        "boxes.apply",
+        "boxes.plan",
+        "boxes.spec.validate",
+        "boxes.container.creation",
+        "boxes.container.builder",
+    )
+    for verb in ("start", "state", "kill"):
+        assert [module for module in sorted(loaded[verb]) if module.startswith(building)] == [], verb
+
+
+def test_entry_is_compiled() -> None:
+    """Without bytecode each start compiles: 15 ms."""
+    compiled = {path.name.split(".")[0] for path in (source.PACKAGE / "cli" / "__pycache__").glob("*.pyc")}
+    assert {"main", "create", "start", "state", "kill", "delete", "run"} <= compiled
+
+
+def test_bytecode_is_not_written_by_a_verb(box: Runtime) -> None:
+    def caches() -> dict[str, int]:
+        return {str(path): path.stat().st_mtime_ns for path in source.PACKAGE.rglob("*.pyc")}
+
+    before = caches()
+    box("list").ok()
+    assert caches() == before
+
+
+def test_budget_is_for_the_command_that_users_run(box: Runtime) -> None:
+    """The launcher starts the interpreter isolated, without site, and without a variable of PYTHON*."""
+    command = [
+        "strace",
+        "-f",
+        "-v",
+        "-s",
+        "4096",
+        "-e",
+        "trace=execve",
+        str(source.CHECKOUT / "bin" / "box"),
+        "--version",
+    ]
+    result = subprocess.run(
+        command, env=ENVIRONMENT | {"PYTHONPATH": "/evil"}, capture_output=True, text=True, timeout=20
+    )
+    assert result.returncode == 0, result.stderr
+    last = [line for line in result.stderr.splitlines() if "execve(" in line and line.endswith("= 0")][-1]
+    assert '"-I", "-S"' in last
+    assert "PYTHON" not in last
