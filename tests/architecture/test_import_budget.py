@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import re
 import subprocess
 
 import pytest
@@ -26,12 +28,10 @@ FORBIDDEN = set(
 # How many of the package's own modules a verb may load. They cost 0.05 to 0.3 ms each.
 OWN = {"create": 80, "start": 48, "state": 48, "kill": 48, "delete": 48, "run": 80, "exec": 58}
 
-# What the launcher runs, and a note of what was imported when the process ends: the runtime leaves by `_exit`.
-CODE = """
+# Before what the launcher runs: a note of what was imported when the process ends. The runtime leaves by `_exit`.
+NOTE = """
 import sys, posix
-before = set(sys.modules)
-folder, note = sys.argv.pop(1), sys.argv.pop(1)
-package = type(sys)('boxes'); package.__path__ = [folder]; sys.modules['boxes'] = package
+before, note = set(sys.modules), sys.argv.pop(1)
 end, own = posix._exit, posix.getpid()
 def leave(code):
     if posix.getpid() == own:
@@ -40,27 +40,24 @@ def leave(code):
     end(code)
 posix._exit = leave
 if 'os' in sys.modules: sys.modules['os']._exit = leave
-from boxes.cli.main import main
-main()
 """
+
+
+def start_code() -> str:
+    """What the launcher gives to `python -c`, from its source."""
+    text = (source.CHECKOUT / "native" / "launcher.c").read_text()
+    declaration = re.search(r"START\[\] =\n(.*?);\n", text, re.DOTALL)
+    assert declaration
+    lines: list[str] = [ast.literal_eval(line.strip()) for line in declaration[1].splitlines()]
+    return "".join(lines)
 
 
 def imported(box: Runtime, *args: str) -> set[str]:
     """The modules a command loads beyond those of a bare interpreter. The command must succeed."""
     note = box.directory / "modules"
     note.unlink(missing_ok=True)
-    command = [
-        "/usr/bin/python3",
-        "-I",
-        "-S",
-        "-c",
-        CODE,
-        str(source.PACKAGE),
-        str(note),
-        "--root",
-        str(box.root),
-        *args,
-    ]
+    program = [str(note), str(source.PACKAGE), "--root", str(box.root), *args]
+    command = ["/usr/bin/python3", "-I", "-S", "-c", NOTE + start_code(), *program]
     errors = box.directory / "errors"
     with open(errors, "wb") as err:
         code = subprocess.run(command, env=ENVIRONMENT, stdin=-3, stdout=-3, stderr=err, timeout=20).returncode
@@ -71,10 +68,12 @@ def imported(box: Runtime, *args: str) -> set[str]:
 @pytest.fixture
 def loaded(box: Runtime, bundle: Bundle) -> dict[str, set[str]]:
     """The modules of each hot verb, over one container's life."""
+    # lets it renew the file of its bytecode, if sources are newer: any verb would
+    box("list").ok()
     bundle.args("/bin/probe", "--catch").save()
     place = ("--bundle", str(bundle.path))
-    found = {"create": imported(box, "create", *place, bundle.id)}
     box.identifiers.append(bundle.id)
+    found = {"create": imported(box, "create", *place, bundle.id)}
     found["start"] = imported(box, "start", bundle.id)
     found["state"] = imported(box, "state", bundle.id)
     found["exec"] = imported(box, "exec", bundle.id, "/bin/true")

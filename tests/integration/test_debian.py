@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -31,13 +30,13 @@ def debian(session_directory: Path) -> Path:
 
 
 @pytest.fixture
-def distribution(bundle: Bundle, debian: Path) -> Iterator[Bundle]:
+def distribution(bundle: Bundle, debian: Path) -> Bundle:
     """A bundle whose root filesystem is Debian, read-only, with what a container usually has."""
     bundle.config["root"] = {"path": str(debian), "readonly": True}
     bundle.process["env"] = ["PATH=/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root"]
     for place in ("/tmp", "/run", "/var/tmp"):
         bundle.mount(place, "tmpfs", "tmpfs", "mode=1777")
-    yield bundle
+    return bundle
 
 
 def test_dynamic_program_runs(box: Runtime, distribution: Bundle) -> None:

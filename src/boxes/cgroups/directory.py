@@ -14,6 +14,8 @@ from boxes.linux.syscalls import openat2, rendered
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from collections.abc import Iterator
 
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -53,10 +55,8 @@ class Directory:
         return cls(mount_point, names, controllers, len(names))
 
     @classmethod
-    def from_record(cls, record: list[object]) -> Directory:
+    def from_record(cls, record: list[Any]) -> Directory:
         mount_point, path, controllers, existing, inode = record
-        assert isinstance(mount_point, str) and isinstance(path, str) and isinstance(controllers, str)
-        assert isinstance(existing, int) and isinstance(inode, int)
         return cls(mount_point, path.split("/"), tuple(controllers.split(",")) if controllers else (), existing, inode)
 
     def record(self) -> list[object]:

@@ -151,8 +151,7 @@ class Legacy(Manager):
 
     def _settled(self) -> bool:
         freezer = self._directory("freezer")
-        assert freezer is not None
-        if freezer.read("freezer.state") == "FROZEN\n":
+        if freezer is None or freezer.read("freezer.state") == "FROZEN\n":
             return True
         self._request("FROZEN")  # processes that came meanwhile
         return False

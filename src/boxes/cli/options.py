@@ -185,9 +185,8 @@ def _find(command: Command, name: str, token: str) -> Option:
 def _store(values: Values, option: Option, given: str) -> None:
     """Convert what was given, and keep it: the last one counts, except for MANY."""
     if option.kind == MANY:
-        earlier = values.setdefault(option.name, [])
-        assert isinstance(earlier, list)
-        earlier.append(given)
+        earlier = values.get(option.name)
+        values[option.name] = [*earlier, given] if isinstance(earlier, list) else [given]
         return
     value: object = given
     if option.kind == TEXT and (not given or (option.choices and given not in option.choices)):

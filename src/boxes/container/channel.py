@@ -45,7 +45,8 @@ def heard(message: bytes) -> str | None:
         return message[1:].decode()
     if message[:1] == b"?":
         facts = parse(message[1:], source="builder")
-        assert isinstance(facts, dict)
+        if not isinstance(facts, dict):
+            raise InternalError("the process that sets the container up sent no error's facts")
         kind = _CLASSES[facts.pop("code")]
         raise kind(facts.pop("message"), **facts)
     return None

@@ -24,3 +24,14 @@ def _send(path: str, name: bytes, fd: int, stage: str) -> None:
             socket.close()
     except OSError as error:
         raise refused(stage, error) from error
+
+
+def copy_size(master: int) -> None:
+    """Give a terminal the size of the caller's, if there is one."""
+    from boxes.container.relay import caller_size
+
+    size = caller_size()
+    if size is not None:
+        import termios
+
+        termios.tcsetwinsize(master, size)

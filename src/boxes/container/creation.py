@@ -9,7 +9,7 @@ import time
 from boxes import log
 from boxes import system as os
 from boxes.cgroups import layout as layouts
-from boxes.container import channel, host, stage, status
+from boxes.container import adjust, channel, host, stage, status
 from boxes.container.store import START_SOCKET
 from boxes.errors import BoxesError, ConfigError, UnsupportedError, UsageError, refused
 from boxes.linux import flags as k
@@ -52,7 +52,9 @@ class Creation:
         self.options = options
         self.attached = attached
         self.fds = Fds()
-        self.place: Place | None = None
+        self.claimed = False
+        self.place: Place  # once claimed
+        self.entered = False
         self.cgroups: Manager | None = None
         self.journal: dict[str, Any] = {}
         self.pid = 0
@@ -73,7 +75,7 @@ class Creation:
             self.fds.close()
             if self.cgroups is not None:
                 self.cgroups.close()
-            if self.place is not None:
+            if self.claimed:
                 self.place.close()
 
     # 1. nothing is changed on the host
@@ -162,6 +164,7 @@ class Creation:
     def claim(self) -> None:
         """Take the id, and write down what comes."""
         self.place = self.store.new(self.id)
+        self.claimed = True
         own = os.getpid()
         self.journal = {
             "version": 1,
@@ -189,24 +192,25 @@ class Creation:
         except OSError as error:
             raise refused("cannot keep the container's state", error) from error
 
-    def make_cgroup(self) -> None:
+    def make_cgroup(self) -> Manager:
         """Its path is in the journal before it is made; what tells it from another of its name follows with the rest."""
         from boxes.cgroups import manager as managers
         from boxes.plan.resources import settings
 
-        assert self.place is not None
         linux = self.config.get("linux") or {}
         if self.options.cgroup_manager == "disabled":
-            self.cgroups = managers.disabled()
+            made = managers.disabled()
         else:
             path = linux.get("cgroupsPath")
-            self.cgroups = managers.open_manager(self.layout, path, self.id, rootless=self._rootless())
-        limits = settings(linux.get("resources"), self.cgroups.kind)
-        self.journal["cgroups"] = self.cgroups.record()
+            made = managers.open_manager(self.layout, path, self.id, rootless=self._rootless())
+        self.cgroups = made
+        limits = settings(linux.get("resources"), made.kind)
+        self.journal["cgroups"] = made.record()
         self.place.save(self.journal)
-        self.cgroups.make()
-        self.journal["cgroups"] = self.cgroups.record()
-        self.cgroups.apply(limits)
+        made.make()
+        self.journal["cgroups"] = made.record()
+        made.apply(limits)
+        return made
 
     def open_sources(self) -> None:
         """The root and what is bound, with the runtime's rights, where the builder will have fewer: in a user namespace.
@@ -234,7 +238,6 @@ class Creation:
         """The numbers of descriptors that inner's steps name: what they refer to is put there later."""
         from boxes.plan.descriptors import Descriptors
 
-        assert self.place is not None
         self.waiting = self.fds.add(status.hold(self.place))
         self.listening = self._listen()
         root = self.fds.add(os.dup(self.waiting))
@@ -277,7 +280,6 @@ class Creation:
 
     def _listen(self) -> _socket.socket:
         """The socket `start` will knock at. It needs no name in the container: inner inherits it."""
-        assert self.place is not None
         listening = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
         try:
             with_short_path(f"{self.place.path}/{START_SOCKET}", listening.bind)
@@ -303,7 +305,6 @@ class Creation:
         )
 
     def _born(self, pid: int) -> None:
-        assert self.place is not None
         self.pid = pid
         self.journal["pid"] = pid
         self.journal["started"] = procfs.start_time(pid)
@@ -316,45 +317,25 @@ class Creation:
 
     def build(self) -> None:
         """Let the builder mount; meanwhile make its cgroups and put it there, into that of memory last."""
-        self._adjust_oom_score()
+        adjust.oom_score(self.pid, self.config.get("process") or {})
         channel.say(self.socket, "go")
-        if self.cgroups is None:
-            self.make_cgroup()
-        assert self.cgroups is not None
+        cgroups = self.cgroups or self.make_cgroup()
         if not self.entered:
-            self.cgroups.join_early(self.pid)
+            cgroups.join_early(self.pid)
         self._prepare()
         channel.expect(self.socket, "mounted")
         if not self.entered:
-            self.cgroups.join_late(self.pid)
-        shown = [[each.name, each.options, each.source, each.unified] for each in self.cgroups.mounts_for_container()]
+            cgroups.join_late(self.pid)
+        shown = [[each.name, each.options, each.source, each.unified] for each in cgroups.mounts_for_container()]
         channel.say(self.socket, dump(shown))
         channel.expect(self.socket, "built")
 
     def _prepare(self) -> None:
         """Load what comes next while the builder is busy."""
         import boxes.container.reports
-        import boxes.plan.rlimits
 
         if self.attached:
             import boxes.container.foreground  # noqa: F401
-
-    def _adjust_oom_score(self) -> None:
-        score = (self.config.get("process") or {}).get("oomScoreAdj")
-        if score is None:
-            return
-        path = f"/proc/{self.pid}/oom_score_adj"
-        try:
-            fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-            try:
-                if int(os.read(fd, 16)) != score:
-                    os.write(fd, str(score).encode())
-            finally:
-                os.close(fd)
-        except OSError as error:
-            error.filename = path
-            hint = "a lower value than the caller's needs CAP_SYS_RESOURCE"
-            raise refused(f"cannot set it to {score}", error, pointer="/process/oomScoreAdj", hint=hint) from error
 
     def run_hooks(self) -> None:
         """prestart (deprecated, and told that the container is created) and createRuntime, in the runtime's namespaces."""
@@ -374,26 +355,12 @@ class Creation:
 
         reports = Reports(self.socket, lambda: self.planned.steps)
         self.terminal = reports.until_ready()
-        self._raise_rlimits()
-
-    def _raise_rlimits(self) -> None:
-        """Hard limits above its own a process in a user namespace could not set."""
-        from boxes.plan.rlimits import raised_rlimits
-
-        for resource, hard, pointer in raised_rlimits(self.config.get("process") or {}):
-            try:
-                soft, has = syscalls.prlimit(self.pid, resource)
-                if hard > has:
-                    syscalls.prlimit(self.pid, resource, (soft, hard))
-            except OSError as error:
-                hint = "raising a hard limit needs CAP_SYS_RESOURCE"
-                raise refused("cannot raise the hard limit", error, pointer=pointer, hint=hint) from error
+        adjust.raise_rlimits(self.pid, self.config.get("process") or {})
 
     # 4. it is there
 
     def record(self) -> None:
         """Tell whoever is to know: terminal, pidfd, journal, pid file."""
-        assert self.place is not None
         if self.options.console_socket is not None or self.options.pidfd_socket is not None:
             from boxes.container import console
         if self.options.console_socket is not None and self.terminal is not None:
@@ -412,15 +379,10 @@ class Creation:
 
     def size_terminal(self) -> None:
         """The caller's terminal tells the size of the container's, unless the config does."""
-        if self.terminal is None or (self.config.get("process") or {}).get("consoleSize"):
-            return
-        from boxes.container.relay import caller_size
+        if self.terminal is not None and not (self.config.get("process") or {}).get("consoleSize"):
+            from boxes.container import console
 
-        size = caller_size()
-        if size is not None:
-            import termios
-
-            termios.tcsetwinsize(self.terminal, size)
+            console.copy_size(self.terminal)
 
     def give_terminal(self) -> int | None:
         """The master, for whoever relays it; it is theirs to close, which hangs the container's up."""
@@ -444,8 +406,10 @@ class Creation:
                 pass  # it has ended
         try:
             if self.cgroups is not None:
+                if not self.cgroups.shared:
+                    self.cgroups.kill_all(_signal.SIGKILL)
                 self.cgroups.remove(timeout=10)
-            if self.place is not None:
+            if self.claimed:
                 self.place.remove()
         except BoxesError as error:
             log.warning(f"ignoring: {error}")

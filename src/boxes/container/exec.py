@@ -7,7 +7,7 @@ import _socket
 
 from boxes import system as os
 from boxes.cgroups import manager as managers
-from boxes.container import channel, foreground, host, joins, status
+from boxes.container import adjust, channel, foreground, host, joins, status
 from boxes.container.reports import Reports
 from boxes.container.store import Store, replace
 from boxes.errors import KernelError, StateError, UsageError, refused
@@ -16,7 +16,6 @@ from boxes.linux.fd import Fds, inherit, sealed
 from boxes.plan import exec as planned
 from boxes.plan.facts import Facts
 from boxes.plan.namespaces import Namespaces
-from boxes.plan.rlimits import raised_rlimits
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -201,7 +200,7 @@ def _plan(
     if not facts.has_own("mount") or namespaces.joined("mount"):
         root = fds.add(os.open(f"/proc/{journal['pid']}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
     cgroups = [fds.add(fd) for fd in _open_cgroups(journal, options)]
-    _raise_rlimits(process)
+    adjust.raise_rlimits(0, process)
     return planned.exec_steps(process, facts, given, planned.Joined(pidfd, root, cgroups))
 
 
@@ -236,18 +235,6 @@ def _subgroups(listed: list[str]) -> dict[str, str]:
         for name in controllers.split(",") if colon else [""]:
             found[name] = path
     return found
-
-
-def _raise_rlimits(process: dict[str, Any]) -> None:
-    """Our own, to be inherited: in a user namespace the process could not raise them."""
-    for resource, hard, pointer in raised_rlimits(process):
-        try:
-            soft, has = syscalls.prlimit(0, resource)
-            if hard > has:
-                syscalls.prlimit(0, resource, (soft, hard))
-        except OSError as error:
-            hint = "raising a hard limit needs CAP_SYS_RESOURCE"
-            raise refused("cannot raise the hard limit", error, pointer=pointer, hint=hint) from error
 
 
 def _spawn(steps: planned.ExecSteps, theirs: _socket.socket, options: ExecOptions, fds: Fds) -> int:

@@ -139,7 +139,8 @@ class _Foreground:
                 break
             if self._pidfd in ready:
                 self._reap()
-        assert self._status is not None
+        if self._status is None:
+            raise InternalError("the container's end was missed")
         return self._status
 
     def _take_signals(self) -> bool:

@@ -312,14 +312,14 @@ def run(store: Store, id: str, options: CreateOptions, *, detach: bool = False, 
     with Creation(store, id, options, attached=not detach) as making:
         _create(making)
         if detach:
-            _start(_place(making), making.journal, making.config)
+            _start(making.place, making.journal, making.config)
             making.finish()
             return 0
         with foreground.Signals() as signals:
             making.size_terminal()
-            _start(_place(making), making.journal, making.config)
+            _start(making.place, making.journal, making.config)
             making.finish()
-            _place(making).close()
+            making.place.close()
             try:
                 code = foreground.wait(
                     making.pid,
@@ -332,8 +332,3 @@ def run(store: Store, id: str, options: CreateOptions, *, detach: bool = False, 
                 if not keep:
                     delete(store, id, force=True)
     return code
-
-
-def _place(making: Creation) -> Place:
-    assert making.place is not None
-    return making.place

@@ -15,10 +15,12 @@ from boxes import system as os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from collections.abc import Mapping
 
     # tcgetattr(3) as Python gives it: iflag, oflag, cflag, lflag, two speeds, and the control characters
-    Mode = list[int | list[bytes | int]]
+    Mode = list[Any]
 
 STDIN, STDOUT, STDERR = 0, 1, 2
 TIOCGPTPEER = 0x5441  # ioctl_tty(2), Linux 4.13: opens the slave of a master, whatever is mounted where
@@ -195,8 +197,6 @@ def _is_ours(fd: int) -> bool:
 def _raw(mode: Mode) -> Mode:
     """termios(3), cfmakeraw: the container's line discipline does the work, this one hands everything through."""
     iflag, oflag, cflag, lflag, ispeed, ospeed, characters = mode
-    assert isinstance(iflag, int) and isinstance(oflag, int) and isinstance(cflag, int) and isinstance(lflag, int)
-    assert isinstance(characters, list)
     iflag &= ~(
         termios.IGNBRK | termios.BRKINT | termios.PARMRK | termios.ISTRIP
         | termios.INLCR | termios.IGNCR | termios.ICRNL | termios.IXON

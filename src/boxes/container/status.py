@@ -57,12 +57,12 @@ def alive(journal: dict[str, Any]) -> bool:
     pid, started = journal.get("pid"), journal.get("started")
     if pid is None or started is None or journal["boot"] != procfs.boot_id():
         return False
-    return procfs.start_time(pid) == started
+    return bool(procfs.start_time(pid) == started)
 
 
 def _maker_lives(journal: dict[str, Any]) -> bool:
     pid, started = journal["maker"]
-    return journal["boot"] == procfs.boot_id() and procfs.start_time(pid) == started
+    return bool(journal["boot"] == procfs.boot_id() and procfs.start_time(pid) == started)
 
 
 def _frozen(journal: dict[str, Any]) -> bool:

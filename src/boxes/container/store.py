@@ -162,7 +162,8 @@ class Place:
     def config(self) -> dict[str, Any]:
         """The config as it was when the container was created."""
         found = parse(_read(f"{self.state}/config.json"), source="config.json")
-        assert isinstance(found, dict)
+        if not isinstance(found, dict):
+            raise InternalError(f"the config of container '{self.id}' is not whole", path=self.state)
         return found
 
     def write(self, name: str, content: bytes) -> None:

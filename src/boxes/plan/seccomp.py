@@ -36,8 +36,8 @@ _TSYNC, _SPEC_ALLOW, _NEW_LISTENER, _TSYNC_ESRCH, _WAIT_KILLABLE_RECV = 1 << 0, 
 # native/inner.c: how a filter is loaded
 _ATTACHED, _SILENT = 1, 2
 
-# What inner calls once the filter is loaded, by machine and by what for. It does without `explanation` and `message` if
-# the filter is in their way.
+# What inner calls once the filter is loaded, by machine and by what for. It does without `explanation`, where C libraries
+# differ in what they call, and without `message` if the filter is in their way.
 CALLS = {
     "x86_64": {
         "program": "write=1 execve=59",
@@ -45,7 +45,7 @@ CALLS = {
         "listener": "read=0 close=3",
         "hooks": "lseek=8 vfork=58 dup2=33 close=3 wait4=61",
         "timeouts": "pidfd_open=434 poll=7 kill=62 close=3",
-        "explanation": "access=21 open=2 fstat=5 read=0",
+        "explanation": "access=21 open=2 openat=257 fstat=5 newfstatat=262 read=0",
         "message": "sendmsg=46",
     },
     "aarch64": {
@@ -54,7 +54,7 @@ CALLS = {
         "listener": "read=63 close=57",
         "hooks": "lseek=62 clone=220 dup3=24 close=57 wait4=260",
         "timeouts": "pidfd_open=434 ppoll=73 kill=129 close=57",
-        "explanation": "faccessat=48 openat=56 fstat=80 read=63",
+        "explanation": "faccessat=48 openat=56 fstat=80 newfstatat=79 read=63",
         "message": "sendmsg=211",
     },
 }
