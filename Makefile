@@ -76,7 +76,12 @@ test-dependencies:
 	@touch $@
 
 test: build .venv/ready test-dependencies ## all tests; TESTS= chooses, as arguments of pytest
+ifneq ($(TESTS),)
 	.venv/bin/python -m pytest $(TESTS)
+else
+	.venv/bin/python -m pytest tests/unit tests/kernel tests/packaging
+	.venv/bin/python -m pytest tests/architecture tests/integration
+endif
 
 lint: .venv/ready build-dependencies ## ruff, mypy and gcc's analyzer
 	.venv/bin/ruff check .

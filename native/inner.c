@@ -48,14 +48,18 @@
 #ifndef SYS_pidfd_open
 #define SYS_pidfd_open 434
 #endif
+#ifndef SYS_openat2
+#define SYS_openat2 437
+#endif
 #define SECCOMP_SET_MODE_FILTER 1
 #define SECCOMP_FILTER_FLAG_NEW_LISTENER (1u << 3)
 #define OPEN_TREE_CLONE_CLOEXEC (1 | O_CLOEXEC)
+#define RESOLVE_INSIDE (1 | 2 | 8) /* RESOLVE_NO_XDEV, RESOLVE_NO_MAGICLINKS, RESOLVE_BENEATH */
 #define MOVE_FROM_DESCRIPTOR 0x4
 #define CLOSE_RANGE_SET_CLOEXEC 4
 
 /* The codes of the steps and of the reports; boxes/plan/inner.py has the same (a test compares them). */
-enum step { CALL = 1, FORK, CONSOLE, READY, WAIT, BOUNDING, CHDIR, STDIO, HOOK, EXEC, SECCOMP };
+enum step { CALL = 1, FORK, CONSOLE, READY, WAIT, BOUNDING, CHDIR, STDIO, HOOK, EXEC, SECCOMP, WRITE };
 enum kind { REPORT_READY = 1, REPORT_EXECUTING, REPORT_ERROR, REPORT_CONSOLE, REPORT_LISTENER };
 enum { DATA = 4096, HEAD = 1024 };
 
@@ -183,6 +187,21 @@ static void do_call(struct payload payload) {
     while (value < 0 && errno == EINTR);
     if (value < 0 && (uint32_t)errno != ignored)
         fail();
+}
+
+/* Write a file of a filesystem that is known by its descriptor: u32 descriptor, u32 size of the text, path, text. */
+static void do_write(struct payload payload) {
+    int root = (int)take32(&payload);
+    uint32_t size = take32(&payload);
+    const char *path = take_string(&payload);
+    const char *text = take(&payload, size);
+    struct {
+        uint64_t flags, mode, resolve;
+    } how = {O_WRONLY | O_CLOEXEC, 0, RESOLVE_INSIDE}; /* struct open_how of <linux/openat2.h> */
+    int fd = (int)syscall(SYS_openat2, root, path, &how, sizeof how);
+    if (fd < 0 || write(fd, text, size) < 0)
+        fail();
+    close(fd);
 }
 
 /* Go on in a child, which is in the pid namespace that was joined; its parent is the runtime still. */
@@ -511,6 +530,7 @@ static void do_step(enum step code, struct payload payload) {
     case STDIO: do_stdio(payload); return;
     case HOOK: do_hook(payload); return;
     case SECCOMP: do_seccomp(payload); return;
+    case WRITE: do_write(payload); return;
     case EXEC: do_exec(payload);
     }
     malformed();
@@ -535,8 +555,9 @@ static void run(const char *plan, size_t size) {
 /* The program must find signals as a new session does: the interpreter ignores some, and a caller may have. */
 static void reset_signals(void) {
     sigset_t none;
+    uint64_t by_default[4] = {0}; /* struct kernel_sigaction; libc would keep two signals for itself */
     for (int number = 1; number < NSIG; number++)
-        signal(number, SIG_DFL);
+        syscall(SYS_rt_sigaction, number, by_default, NULL, 8);
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
 }

@@ -3,8 +3,8 @@
 The runtime is started for every command, and importing its small modules one by one would take longer than starting
 the interpreter. `write` puts what the interpreter has compiled, the .pyc files, into one file beside them. The launcher
 executes what that file begins with, a finder: before a module that is asked for, it makes those which that one needs,
-in their order and without the import system's ceremony. A module is taken from the file as long as its source is the one that
-was compiled (by time and size, as for a .pyc). Without the file, or with an old one, all works, later.
+in their order and without the import system's ceremony. A module is taken from the file as long as its source is the
+one that was compiled (by time and size, as for a .pyc). Without the file, or with an old one, all works, later.
 
     file: u32 size of the head, head (marshal: code of `_FINDER`, entries), code of the modules (marshal)
     entries: {name: (offset, size, path, is a package, time and size of the source, names of what it needs, in order)}

@@ -105,6 +105,13 @@ class InternalError(BoxesError):
     code = "internal"
 
 
+def located(error: BoxesError, pointer: str) -> BoxesError:
+    """The same error, with the part of the config it is about, unless it knows better."""
+    if error.pointer is None:
+        error.pointer = pointer
+    return error
+
+
 def refused(stage: str, error: OSError, *, pointer: str | None = None, hint: str | None = None) -> KernelError:
     """Wrap what a system call raised: `stage` says what was being done, in a few words."""
     call = getattr(error, "call", None)

@@ -24,30 +24,39 @@ _AS_MOUNT_FLAGS = (
 
 
 def place(tree: int, target: int, wanted: Attributes, base: int) -> None:
-    """Attach a detached tree with its attributes and propagation set before anybody can see it.
+    """Attach a detached tree. Its attributes are set before anybody can see it, its propagation after, as attaching
+    would change that; nobody else is in this mount namespace yet.
 
-    `base` is the propagation of all that `wanted` says nothing of. COMPAT(linux<5.12): without mount_setattr(2) they are
-    set just after; nobody else is in this mount namespace yet.
+    `base` is the propagation of all that `wanted` says nothing of, or 0. COMPAT(linux<5.12): without mount_setattr(2)
+    attributes are set after, too.
     """
+    late = False
     try:
-        change(tree, wanted, base)
+        _set(tree, wanted)
     except OSError as error:
         if error.errno != errno.ENOSYS:
             raise
-        syscalls.move_mount(tree, target)
-        _change_by_path(tree, wanted, base)
-    else:
-        syscalls.move_mount(tree, target)
+        late = True
+    syscalls.move_mount(tree, target)
+    if late and (wanted.set or wanted.clear):
+        if wanted.recursive_set or wanted.recursive_clear:
+            raise syscalls.rendered(OSError(errno.ENOSYS, "recursive attributes need Linux 5.12"), "mount_setattr()")
+        _remount(tree, wanted.set, wanted.clear)
+    for propagation, recursive in _propagations(wanted, base):
+        propagate(tree, propagation, recursive=recursive)
 
 
-def change(tree: int, wanted: Attributes, base: int) -> None:
-    """Attributes of the whole tree first, then of its topmost mount, then propagation."""
+def _set(tree: int, wanted: Attributes) -> None:
+    """For the whole tree first, then for its topmost mount."""
     if wanted.recursive_set or wanted.recursive_clear:
         syscalls.mount_setattr(tree, set=wanted.recursive_set, clear=_groups(wanted.recursive_clear), recursive=True)
     if wanted.set or wanted.clear:
         syscalls.mount_setattr(tree, set=wanted.set, clear=_groups(wanted.clear), recursive=False)
-    for propagation, recursive in _propagations(wanted, base):
-        syscalls.mount_setattr(tree, propagation=propagation, recursive=recursive)
+
+
+def propagate(mount: int, propagation: int, *, recursive: bool) -> None:
+    """Set the propagation of what is mounted at a descriptor: mount(2) can do that since ever."""
+    syscalls.mount(None, path(mount), None, propagation | (k.MS_REC if recursive else 0))
 
 
 def place_readonly(tree: int, target: int) -> None:
@@ -93,18 +102,11 @@ def _propagations(wanted: Attributes, base: int) -> list[tuple[int, bool]]:
     return [step for step in steps if step[0]]
 
 
-def _change_by_path(fd: int, wanted: Attributes, base: int) -> None:
-    if wanted.recursive_set or wanted.recursive_clear:
-        raise syscalls.rendered(OSError(errno.ENOSYS, "recursive mount attributes need Linux 5.12"), "mount_setattr()")
-    for propagation, recursive in _propagations(wanted, base):
-        syscalls.mount(None, path(fd), None, propagation | (k.MS_REC if recursive else 0))
-    if wanted.set or wanted.clear:
-        _remount(fd, wanted.set, wanted.clear)
-
-
 def _remount(fd: int, set: int, clear: int) -> None:
     """A remount names all flags, so those the mount has are read first; locked ones must be repeated."""
-    has = os.fstatvfs(fd).f_flag & (k.MS_RDONLY | k.MS_NOSUID | k.MS_NODEV | k.MS_NOEXEC | k.MS_NOATIME | k.MS_NODIRATIME)
+    has = os.fstatvfs(fd).f_flag & (
+        k.MS_RDONLY | k.MS_NOSUID | k.MS_NODEV | k.MS_NOEXEC | k.MS_NOATIME | k.MS_NODIRATIME
+    )
     for attribute, flag in _AS_MOUNT_FLAGS:
         if clear & attribute:
             has &= ~flag
@@ -114,5 +116,6 @@ def _remount(fd: int, set: int, clear: int) -> None:
 
 
 def path(fd: int) -> str:
-    """A name of what a descriptor refers to, for calls that take no descriptor: the host's /proc, not the container's."""
+    """A name of what a descriptor refers to, for calls that take no descriptor: the host's /proc, not the
+    container's."""
     return f"/proc/self/fd/{fd}"

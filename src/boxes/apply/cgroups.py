@@ -8,16 +8,28 @@ from boxes.apply.mounts import place_new
 from boxes.apply.operations import Attributes
 from boxes.apply.root import clone_tree
 from boxes.linux import flags as k
-from boxes.linux import path, syscalls
+from boxes.linux import path
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from boxes.apply import operations as op
     from boxes.apply.root import Root
-    from boxes.cgroups.manager import Mountable
 
 
-def cgroups(root: Root, operation: op.Cgroups, hierarchies: list[Mountable]) -> None:
+class Hierarchy:
+    """One hierarchy as it is shown: `name` of its directory on v1, `options` that mount it anew, `source` on the host:
+    the container's own cgroup, `unified`: whether it is of v2."""
+
+    __slots__ = ("name", "options", "source", "unified")
+
+    def __init__(self, name: str, options: str, source: str, unified: bool) -> None:
+        self.name = name
+        self.options = options
+        self.source = source
+        self.unified = unified
+
+
+def cgroups(root: Root, operation: op.Cgroups, hierarchies: list[Hierarchy]) -> None:
     """On v2: one mount. On v1: a tmpfs with a directory a hierarchy, as the host has them, and none without cgroups."""
     readonly = Attributes()
     readonly.set = operation.attributes.set | (0 if operation.namespaced else k.MOUNT_ATTR_RDONLY)
@@ -28,7 +40,9 @@ def cgroups(root: Root, operation: op.Cgroups, hierarchies: list[Mountable]) -> 
         return
     fd = path.make_directory(root.fd, operation.target)
     try:
-        tree = place_new("tmpfs", "cgroup", ("mode=755",), k.MOUNT_ATTR_NOSUID | k.MOUNT_ATTR_NODEV | k.MOUNT_ATTR_NOEXEC, fd)
+        tree = place_new(
+            "tmpfs", "cgroup", ("mode=755",), k.MOUNT_ATTR_NOSUID | k.MOUNT_ATTR_NODEV | k.MOUNT_ATTR_NOEXEC, fd
+        )
     finally:
         os.close(fd)
     try:
@@ -42,7 +56,7 @@ def cgroups(root: Root, operation: op.Cgroups, hierarchies: list[Mountable]) -> 
         os.close(tree)
 
 
-def _one(root: Root, target: str, hierarchy: Mountable, namespaced: bool, wanted: Attributes) -> None:
+def _one(root: Root, target: str, hierarchy: Hierarchy, namespaced: bool, wanted: Attributes) -> None:
     """In a cgroup namespace mount the hierarchy anew, whose root is then the container's cgroup; without one bind the
     container's cgroup, read-only (CVE-2023-25809)."""
     fd = path.make_directory(root.fd, target)
@@ -58,12 +72,16 @@ def _one(root: Root, target: str, hierarchy: Mountable, namespaced: bool, wanted
         os.close(fd)
 
 
-def _mounted_anew(hierarchy: Mountable, wanted: Attributes, target: int) -> bool:
+def _mounted_anew(hierarchy: Hierarchy, wanted: Attributes, target: int) -> bool:
     """False where the kernel refuses it: in a user namespace, or for a hierarchy mounted otherwise on the host. The
     bind of the own cgroup that comes instead shows the same."""
     kind = "cgroup2" if hierarchy.unified else "cgroup"
     try:
-        os.close(place_new(kind, "cgroup", tuple(hierarchy.options.split(",")) if hierarchy.options else (), wanted.set, target))
+        os.close(
+            place_new(
+                kind, "cgroup", tuple(hierarchy.options.split(",")) if hierarchy.options else (), wanted.set, target
+            )
+        )
     except OSError as error:
         if error.errno in (1, 13, 16, 22):  # EPERM, EACCES, EBUSY, EINVAL
             return False

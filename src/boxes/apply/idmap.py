@@ -7,14 +7,12 @@ from boxes.errors import UnsupportedError, refused
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
-    Mappings = list[dict[str, Any]]
+    Mapping = tuple[int, int, int]  # the first id inside, the first outside, how many
 
 _HELPER_DIRECTORIES = ("/usr/bin", "/bin", "/usr/local/bin")  # set-user-ID programs: never by PATH
 
 
-def groups_allowed(gid_mappings: Mappings, *, privileged: bool) -> bool:
+def groups_allowed(gid_mappings: list[Mapping], *, privileged: bool) -> bool:
     """Whether setgroups(2) will be allowed in a user namespace with these maps."""
     try:
         with open("/proc/self/setgroups", "rb") as file:
@@ -24,29 +22,30 @@ def groups_allowed(gid_mappings: Mappings, *, privileged: bool) -> bool:
     return inherited and (privileged or not _own_id(gid_mappings, os.getegid()))
 
 
-def write(pid: int, uid_mappings: Mappings, gid_mappings: Mappings, *, privileged: bool) -> None:
-    """Write the maps of `pid`, our own child: directly with privileges or for the caller's own single id, else by
-    newuidmap(1) and newgidmap(1), which know the subordinate ids of /etc/subuid and /etc/subgid."""
-    for kind, mappings, own in (("gid", gid_mappings, os.getegid()), ("uid", uid_mappings, os.geteuid())):
-        if privileged or _own_id(mappings, own):
-            _write_map(pid, kind, mappings, privileged)
-        else:
-            _by_helper(pid, kind, mappings)
+def write(pid: int, kind: str, mappings: list[Mapping], *, privileged: bool) -> None:
+    """Write the map of `kind` ("gid" or "uid", in this order) of `pid`, our own child: directly with privileges or for
+    the caller's own single id, else by newuidmap(1) or newgidmap(1), which know the subordinate ids of /etc/subuid and
+    /etc/subgid."""
+    own = os.getegid() if kind == "gid" else os.geteuid()
+    if privileged or _own_id(mappings, own):
+        _write_map(pid, kind, mappings, privileged)
+    else:
+        _by_helper(pid, kind, mappings)
 
 
-def _own_id(mappings: Mappings, own: int) -> bool:
-    return len(mappings) == 1 and mappings[0]["size"] == 1 and mappings[0]["hostID"] == own
+def _own_id(mappings: list[Mapping], own: int) -> bool:
+    return len(mappings) == 1 and mappings[0][1:] == (own, 1)
 
 
-def _write_map(pid: int, kind: str, mappings: Mappings, privileged: bool) -> None:
-    lines = "".join(f"{entry['containerID']} {entry['hostID']} {entry['size']}\n" for entry in mappings)
+def _write_map(pid: int, kind: str, mappings: list[Mapping], privileged: bool) -> None:
+    lines = "".join(f"{inside} {outside} {count}\n" for inside, outside, count in mappings)
     try:
         if kind == "gid" and not privileged:
             # Else a process could shed a group that is there to deny it something: CVE-2014-8989.
             _write(f"/proc/{pid}/setgroups", b"deny")
         _write(f"/proc/{pid}/{kind}_map", lines.encode())
     except OSError as error:
-        raise refused(f"cannot map {kind}s", error, pointer=f"/linux/{kind}Mappings") from error
+        raise refused(f"cannot map {kind}s", error) from error
 
 
 def _write(path: str, text: bytes) -> None:
@@ -60,14 +59,13 @@ def _write(path: str, text: bytes) -> None:
         os.close(fd)
 
 
-def _by_helper(pid: int, kind: str, mappings: Mappings) -> None:
+def _by_helper(pid: int, kind: str, mappings: list[Mapping]) -> None:
     program = f"new{kind}map"
-    pointer = f"/linux/{kind}Mappings"
     path = next((p for p in (f"{d}/{program}" for d in _HELPER_DIRECTORIES) if os.access(p, os.X_OK)), None)
     if path is None:
         hint = "install the package uidmap, or map only your own id"
-        raise UnsupportedError(f"'{program}' is needed to map these {kind}s and is not installed", pointer=pointer, hint=hint)
-    numbers = [str(entry[name]) for entry in mappings for name in ("containerID", "hostID", "size")]
+        raise UnsupportedError(f"'{program}' is needed to map these {kind}s and is not installed", hint=hint)
+    numbers = [str(number) for mapping in mappings for number in mapping]
     said = os.memfd_create(program, os.MFD_CLOEXEC)
     try:
         actions = [(os.POSIX_SPAWN_DUP2, said, 2)]
@@ -77,6 +75,6 @@ def _by_helper(pid: int, kind: str, mappings: Mappings) -> None:
             os.lseek(said, 0, os.SEEK_SET)
             reason = os.read(said, 400).decode("utf-8", "replace").strip().replace("\n", "; ")
             hint = f"see /etc/sub{kind}"
-            raise UnsupportedError(f"{program} refused the mappings: {reason}", pointer=pointer, path=path, hint=hint)
+            raise UnsupportedError(f"{program} refused the mappings: {reason}", path=path, hint=hint)
     finally:
         os.close(said)

@@ -17,7 +17,12 @@ if TYPE_CHECKING:
     from boxes.apply.root import Root
 
 _FSCONFIG_VALUE = 255  # bytes: fsconfig(2) refuses longer ones
-_SUPERBLOCK_NAMES = ((k.MS_SYNCHRONOUS, "sync"), (k.MS_DIRSYNC, "dirsync"), (k.MS_MANDLOCK, "mand"), (k.MS_LAZYTIME, "lazytime"))
+_SUPERBLOCK_NAMES = (
+    (k.MS_SYNCHRONOUS, "sync"),
+    (k.MS_DIRSYNC, "dirsync"),
+    (k.MS_MANDLOCK, "mand"),
+    (k.MS_LAZYTIME, "lazytime"),
+)
 _OLD_CALL_ONLY = k.MS_SILENT | k.MS_I_VERSION  # flags that fsconfig has no name for
 
 
@@ -53,7 +58,9 @@ def _directory(root: Root, target: str, *, ordinary: bool) -> int:
 def _check_not_proc(fd: int, target: str, allowed: bool) -> None:
     """A link may have led into the container's /proc, whatever the target is called."""
     if not allowed and syscalls.filesystem(fd) == k.PROC_SUPER_MAGIC:
-        raise syscalls.rendered(OSError(errno.EPERM, "it lies in /proc, which cannot be mounted over"), f'mount("{target}")')
+        raise syscalls.rendered(
+            OSError(errno.EPERM, "it lies in /proc, which cannot be mounted over"), f'mount("{target}")'
+        )
 
 
 def _new(root: Root, operation: op.Filesystem, target: int) -> int:
@@ -98,15 +105,8 @@ def place_new(kind: str, source: str, settings: tuple[str, ...], set: int, targe
 def _propagate_new(mount: int, wanted: op.Attributes) -> None:
     """A new mount takes its parent's propagation; only what was asked for is set."""
     propagation = wanted.recursive_propagation or wanted.propagation
-    if not propagation:
-        return
-    try:
-        syscalls.mount_setattr(mount, propagation=propagation, recursive=bool(wanted.recursive_propagation))
-    except OSError as error:
-        if error.errno != errno.ENOSYS:
-            raise
-        recursive = k.MS_REC if wanted.recursive_propagation else 0
-        syscalls.mount(None, attributes.path(mount), None, propagation | recursive)
+    if propagation:
+        attributes.propagate(mount, propagation, recursive=bool(wanted.recursive_propagation))
 
 
 def _new_by_path(root: Root, operation: op.Filesystem, target: int, late: int) -> int:
@@ -125,10 +125,7 @@ def bind(root: Root, operation: op.Bind) -> None:
     opened = root.sources.pop((operation.pointer, operation.target), None)
     tree = clone_tree(k.AT_FDCWD, operation.source, recursive=operation.recursive) if opened is None else opened
     try:
-        if stat.S_ISDIR(os.fstat(tree).st_mode):
-            target = path.make_directory(root.fd, operation.target, operation.mode)
-        else:
-            target = path.make_file(root.fd, operation.target)
+        target = _bind_target(root, operation, tree)
         try:
             _check_not_proc(target, operation.target, operation.over_proc)
             attributes.place(tree, target, operation.attributes, 0 if opened is None else root.cut)
@@ -136,6 +133,23 @@ def bind(root: Root, operation: op.Bind) -> None:
             os.close(target)
     finally:
         os.close(tree)
+
+
+def _bind_target(root: Root, operation: op.Bind, tree: int) -> int:
+    """What is bound on: a directory for a directory, else a file; made, if it is not there."""
+    if operation.proc and syscalls.filesystem(tree) != k.PROC_SUPER_MAGIC:
+        raise syscalls.rendered(
+            OSError(errno.EPERM, "only a procfs may be bound there"), f'mount("{operation.target}")'
+        )
+    if stat.S_ISDIR(os.fstat(tree).st_mode):
+        return path.make_directory(root.fd, operation.target, operation.mode)
+    target = path.make_file(root.fd, operation.target)
+    if stat.S_ISDIR(os.fstat(target).st_mode):
+        os.close(target)
+        raise syscalls.rendered(
+            OSError(errno.EISDIR, "is a directory, and the source is none"), f'mount("{operation.target}")'
+        )
+    return target
 
 
 def remount(root: Root, operation: op.Remount) -> None:
@@ -152,10 +166,7 @@ def mask(root: Root, operation: op.Mask) -> None:
     if target is None:
         return
     try:
-        if stat.S_ISDIR(os.fstat(target).st_mode):
-            tree = _empty(root)
-        else:
-            tree = _null()
+        tree = _empty(root) if stat.S_ISDIR(os.fstat(target).st_mode) else _null()
         try:
             syscalls.move_mount(tree, target)
         finally:
@@ -176,7 +187,9 @@ def _empty(root: Root) -> int:
         for key, value in (("source", "tmpfs"), ("nr_blocks", "1"), ("nr_inodes", "1")):
             syscalls.fsconfig_string(context, key, value)
         syscalls.fsconfig_create(context)
-        root.empty = syscalls.fsmount(context, k.MOUNT_ATTR_RDONLY | k.MOUNT_ATTR_NOSUID | k.MOUNT_ATTR_NODEV | k.MOUNT_ATTR_NOEXEC)
+        root.empty = syscalls.fsmount(
+            context, k.MOUNT_ATTR_RDONLY | k.MOUNT_ATTR_NOSUID | k.MOUNT_ATTR_NODEV | k.MOUNT_ATTR_NOEXEC
+        )
     finally:
         os.close(context)
     return os.dup(root.empty)
@@ -188,7 +201,9 @@ def _null() -> int:
     try:
         facts = os.fstat(fd)
         if not stat.S_ISCHR(facts.st_mode) or facts.st_rdev != os.makedev(1, 3):
-            raise syscalls.rendered(OSError(errno.ENODEV, "the host's /dev/null is not the null device"), 'open("/dev/null")')
+            raise syscalls.rendered(
+                OSError(errno.ENODEV, "the host's /dev/null is not the null device"), 'open("/dev/null")'
+            )
         return clone_tree(fd, "", recursive=False)
     finally:
         os.close(fd)

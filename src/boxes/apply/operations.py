@@ -1,8 +1,8 @@
 """What the builder does below a container's root, in kernel terms.
 
-An operation is a value: it can be printed (`box explain`), compared and tested without privileges. `boxes.apply` carries
-it out. Targets are paths inside the container's root, resolved when the operation's turn comes; `pointer` says which
-part of config.json asked for it, so that a refusal can name its cause.
+An operation is a value: it can be printed (`box explain`), compared and tested without privileges. `boxes.apply`
+carries it out. Targets are paths inside the container's root, resolved when the operation's turn comes; `pointer` says
+which part of config.json asked for it, so that a refusal can name its cause.
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ class Operation:
             raise TypeError(f"{type(self).__name__} has no {', '.join(values)}")
 
     def __repr__(self) -> str:
-        shown = [f"{name}={getattr(self, name)!r}" for name, default in self.fields.items() if getattr(self, name) != default]
+        shown = [
+            f"{name}={getattr(self, name)!r}" for name, default in self.fields.items() if getattr(self, name) != default
+        ]
         return f"{type(self).__name__}({', '.join(shown)})"
 
     def __eq__(self, other: object) -> bool:
@@ -89,7 +91,8 @@ class Filesystem(Operation):
 class Bind(Operation):
     """Mount what `source` is on the host: open_tree(2), mount_setattr(2), move_mount(2).
 
-    `over_proc`: the target may be one of procfs; `mode` is for the directory, should it have to be made.
+    `over_proc`: the target may be one of procfs; `proc`: the source must be; `mode` is for the directory, should it
+    have to be made.
     """
 
     fields: ClassVar[dict[str, Any]] = {
@@ -98,6 +101,7 @@ class Bind(Operation):
         "recursive": False,
         "attributes": None,
         "over_proc": False,
+        "proc": False,
         "mode": 0o755,
     }
     target: str
@@ -105,6 +109,7 @@ class Bind(Operation):
     recursive: bool
     attributes: Attributes
     over_proc: bool
+    proc: bool
     mode: int
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 from boxes.apply import attributes, cgroups, devices, kernel, mounts
 from boxes.apply import operations as op
 from boxes.errors import refused
@@ -12,10 +14,9 @@ if TYPE_CHECKING:
     from typing import Any
 
     from boxes.apply.root import Root
-    from boxes.cgroups.manager import Mountable
 
 
-def run(root: Root, operations: list[op.Operation], hierarchies: list[Mountable]) -> None:
+def run(root: Root, operations: list[op.Operation], hierarchies: list[cgroups.Hierarchy]) -> None:
     """Apply each; the first that the kernel refuses raises KernelError with the operation's pointer."""
     for operation in operations:
         try:
@@ -24,7 +25,12 @@ def run(root: Root, operations: list[op.Operation], hierarchies: list[Mountable]
             else:
                 _ACTIONS[type(operation)](root, operation)
         except OSError as error:
-            raise refused(_stage(operation), error, pointer=operation.pointer) from error
+            hint = (
+                "the container's id 0 is not mapped, and it is who makes files"
+                if error.errno == errno.EOVERFLOW
+                else None
+            )
+            raise refused(_stage(operation), error, pointer=operation.pointer, hint=hint) from error
 
 
 def _stage(operation: op.Operation) -> str:

@@ -11,7 +11,7 @@ import time
 
 from boxes import system as os
 from boxes.cgroups import wait
-from boxes.cgroups.manager import PATH_POINTER, Manager, Mountable
+from boxes.cgroups.manager import Manager, Mountable
 from boxes.errors import KernelError, StateError, UnsupportedError, refused
 
 TYPE_CHECKING = False
@@ -40,7 +40,7 @@ class Legacy(Manager):
                 raise refused("cannot prepare the cgroup of controller 'cpuset'", error) from error
         freezer = self._directory("freezer")
         if freezer is not None and freezer.read("freezer.state") != "THAWED\n":
-            raise StateError(f"the cgroup '{freezer.path}' is frozen", pointer=PATH_POINTER, hint="thaw it first")
+            raise StateError(f"the cgroup '{freezer.path}' is frozen", hint="thaw it first")
 
     def join_early(self, pid: int) -> None:
         for directory in self.directories:

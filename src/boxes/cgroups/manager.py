@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
     from boxes.cgroups.layout import Hierarchy, Layout
 
-PATH_POINTER = "/linux/cgroupsPath"
 _DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
@@ -220,9 +219,8 @@ class Manager:
         except OSError as error:
             if error.errno in self.forgiven:
                 return False
-            pointer = None if self.forgiven else PATH_POINTER
             error = rendered(error, f'mkdir("{directory.path}")')
-            raise refused("cannot make the cgroup", error, pointer=pointer) from error
+            raise refused("cannot make the cgroup", error) from error
         return True
 
     def _check_unused(self, *, shared: bool) -> None:
@@ -231,7 +229,7 @@ class Manager:
             self.shared = self.shared or bool(found)
             if found and not shared:
                 text = f"the cgroup '{directory.path}' has processes already ({_some(found)})"
-                raise StateError(text, pointer=PATH_POINTER, path=directory.path)
+                raise StateError(text, path=directory.path)
 
     def _check_alone(self) -> None:
         if self.shared:
@@ -242,7 +240,7 @@ class Manager:
             directory.write("cgroup.procs", str(pid))
         except OSError as error:
             hint = "the cgroup has children with controllers" if error.errno == errno.EBUSY else None
-            raise refused("cannot enter the cgroup", error, pointer=PATH_POINTER, hint=hint) from error
+            raise refused("cannot enter the cgroup", error, hint=hint) from error
 
     def _signal(self, number: int, known: set[int] | None = None) -> None:
         """Signal all processes but the known ones, and this one."""
@@ -283,7 +281,7 @@ def open_manager(layout: Layout, path: str | None, container_id: str, *, rootles
     if layout.kind == "none":
         if path:
             hint = "--cgroup-manager disabled does without"
-            raise UnsupportedError("no cgroup hierarchy is mounted", pointer=PATH_POINTER, hint=hint)
+            raise UnsupportedError("no cgroup hierarchy is mounted", hint=hint)
         return Manager([], restricted=rootless)
     names = _checked(path or container_id)
     absolute = bool(path) and str(path).startswith("/")
@@ -334,10 +332,10 @@ def _manager(kind: str) -> type[Manager]:
 
 def _checked(path: str) -> list[str]:
     if "\0" in path or "\n" in path:
-        raise ConfigError("a cgroup's name has no line breaks and no NUL bytes", pointer=PATH_POINTER)
+        raise ConfigError("a cgroup's name has no line breaks and no NUL bytes")
     names = parts(path)
     if not names:
-        raise ConfigError(f"'{path}' names the root of a hierarchy, which belongs to the host", pointer=PATH_POINTER)
+        raise ConfigError(f"'{path}' names the root of a hierarchy, which belongs to the host")
     return names
 
 

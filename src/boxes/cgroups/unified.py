@@ -8,7 +8,7 @@ import time
 
 from boxes import system as os
 from boxes.cgroups import wait
-from boxes.cgroups.manager import PATH_POINTER, Manager, Mountable
+from boxes.cgroups.manager import Manager, Mountable
 from boxes.errors import KernelError, StateError, UnsupportedError, refused
 
 TYPE_CHECKING = False
@@ -35,9 +35,9 @@ class Unified(Manager):
             kind = directory.read("cgroup.type").strip()
             if kind not in ("domain", "domain threaded"):
                 text = f"the cgroup '{directory.path}' takes no processes: its type is '{kind}'"
-                raise UnsupportedError(text, pointer=PATH_POINTER, hint="a cgroup above it is threaded")
+                raise UnsupportedError(text, hint="a cgroup above it is threaded")
             if "frozen 1" in directory.read("cgroup.events").splitlines():
-                raise StateError(f"the cgroup '{directory.path}' is frozen", pointer=PATH_POINTER, hint="thaw it first")
+                raise StateError(f"the cgroup '{directory.path}' is frozen", hint="thaw it first")
 
     def entry_fd(self) -> int | None:
         return self.directories[0].fd if self.directories else None

@@ -10,13 +10,15 @@ import _signal
 
 from boxes import log
 from boxes import system as os
+from boxes.apply import passwd, run
 from boxes.apply import root as roots
-from boxes.apply import run
+from boxes.apply.cgroups import Hierarchy
 from boxes.container import channel
 from boxes.errors import refused
 from boxes.linux import flags as k
 from boxes.linux import syscalls
 from boxes.linux.fd import inherit, sealed, write_all
+from boxes.plan.process import execute_at_home, needs_home
 from boxes.spec.document import dump, parse
 from boxes.spec.state import oci_state
 
@@ -25,7 +27,6 @@ if TYPE_CHECKING:
     import _socket
     from typing import Any, NoReturn
 
-    from boxes.cgroups.manager import Mountable
     from boxes.container.planning import Planned
     from boxes.plan.descriptors import Descriptors
     from boxes.plan.facts import Facts
@@ -55,7 +56,6 @@ class Job:
         self.facts = facts
         self.plan = planned.plan
         self.steps = planned.steps
-        self.groups_allowed = planned.confinement.groups_allowed
         self.fds = fds
         self.tree = tree
         self.sources = sources
@@ -95,21 +95,21 @@ def main(job: Job) -> NoReturn:
     _become_inner(job, state)
 
 
-def _placed(job: Job) -> list[Mountable]:
+def _placed(job: Job) -> list[Hierarchy]:
     """Wait until this process is in its cgroups, and hear where they are."""
     said = channel.heard(channel.receive(job.socket)) or "[]"
     found = parse(said.encode(), source="runtime")
     if not isinstance(found, list) or not found:
         return []
-    from boxes.cgroups.manager import Mountable
-
-    return [Mountable(name, options, source, unified=unified) for name, options, source, unified in found]
+    return [Hierarchy(*facts) for facts in found]
 
 
 def _become_root(job: Job) -> None:
     """Root of the user namespace, as far as it has one: files are made by it."""
-    if job.groups_allowed:
+    try:
         os.setgroups([])
+    except PermissionError:
+        pass  # denied to this user namespace: the caller's groups cannot be given up, nor others taken
     for change, mappings in (
         (os.setresgid, job.facts.namespaces.gid_mappings),
         (os.setresuid, job.facts.namespaces.uid_mappings),
@@ -142,11 +142,11 @@ def _enter_root(job: Job) -> roots.Root:
 
 
 def _hand_over_root(job: Job, root: roots.Root) -> None:
-    """Put it where inner's steps expect it."""
-    if job.joined_mount_namespace:
-        os.dup2(roots.clone_tree(root.fd, "", recursive=True), job.fds.root, inheritable=False)
-    else:
-        os.dup2(root.fd, job.fds.root, inheritable=False)
+    """Put it, and what it takes the place of, where inner's steps expect them."""
+    tree = roots.clone_tree(root.fd, "", recursive=True) if job.joined_mount_namespace else root.fd
+    old = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    os.dup2(tree, job.fds.root, inheritable=False)
+    os.dup2(old, job.fds.old_root, inheritable=False)
 
 
 def _become_inner(job: Job, state: dict[str, Any]) -> NoReturn:

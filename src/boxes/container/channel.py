@@ -9,23 +9,39 @@ from __future__ import annotations
 import _socket
 
 from boxes import errors
-from boxes.errors import BoxesError, InternalError
+from boxes.errors import BoxesError, InternalError, refused
+from boxes.linux.fd import with_short_path
 from boxes.spec.document import dump, parse
 
 _SIZE = 65536
-_CLASSES = {kind.code: kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, BoxesError)}
+_CLASSES = {
+    kind.code: kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, BoxesError)
+}
 
 
 def pair() -> tuple[_socket.socket, _socket.socket]:
     return _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
 
 
+def listen(path: str) -> _socket.socket:
+    """The socket `start` will knock at. It needs no name in the container: inner inherits it."""
+    listening = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
+    try:
+        with_short_path(path, listening.bind)
+        listening.listen(8)
+    except OSError as error:
+        listening.close()
+        raise refused("cannot make the start socket", error) from error
+    return listening
+
+
 def say(socket: _socket.socket, word: str) -> None:
-    """Send a word. Raises InternalError if the other side is gone."""
+    """Send a word. Raises what the other side said last, or InternalError, if it is gone."""
     try:
         socket.send(b"!" + word.encode(), _socket.MSG_NOSIGNAL)
-    except OSError as error:
-        raise InternalError("the other process of this container is gone") from error
+    except OSError:
+        heard(receive(socket))
+        raise InternalError("the other process of this container is gone") from None
 
 
 def say_error(socket: _socket.socket, error: BoxesError) -> None:
@@ -53,10 +69,14 @@ def heard(message: bytes) -> str | None:
 
 
 def receive(socket: _socket.socket) -> bytes:
-    try:
-        return socket.recv(_SIZE)
-    except ConnectionResetError:
-        return b""
+    """The next message, or nothing at the end. A peer that ended without having read all it was sent is told of first,
+    once, and only then come its last words: unix(7), ECONNRESET."""
+    for _ in range(2):
+        try:
+            return socket.recv(_SIZE)
+        except ConnectionResetError:
+            continue
+    return b""
 
 
 def expect(socket: _socket.socket, word: str) -> None:

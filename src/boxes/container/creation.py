@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import _signal
-import _socket
 import time
 
 from boxes import log
 from boxes import system as os
 from boxes.cgroups import layout as layouts
-from boxes.container import adjust, channel, host, stage, status
+from boxes.container import adjust, channel, host, stage, status, terminals
 from boxes.container.store import START_SOCKET
-from boxes.errors import BoxesError, ConfigError, UnsupportedError, UsageError, refused
+from boxes.errors import BoxesError, ConfigError, UnsupportedError, located, refused
 from boxes.linux import flags as k
-from boxes.linux import procfs, syscalls
-from boxes.linux.fd import Fds, with_short_path
+from boxes.linux import procfs
+from boxes.linux.fd import Fds
+from boxes.plan import refusals
 from boxes.plan.facts import Facts
 from boxes.plan.namespaces import Namespaces
 from boxes.spec import config as configs
@@ -26,6 +26,7 @@ from boxes.spec.state import oci_state
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import _socket
     from typing import Any, NoReturn
 
     from boxes.cgroups.manager import Manager
@@ -82,7 +83,9 @@ class Creation:
 
     def read(self) -> None:
         """Read and check the config; find out what the runtime may do."""
-        host.close_on_exec(self.options.preserve_fds)
+        activated = host.listen_fds(os.environment)
+        self.preserved = activated + self.options.preserve_fds
+        host.close_on_exec(self.preserved)
         bundle = os.abspath(self.options.bundle)
         path = f"{bundle}/config.json"
         given = self.options.config
@@ -90,26 +93,23 @@ class Creation:
         for notice in loaded.warnings:
             log.warning(notice.message, pointer=notice.pointer)
         self.config: dict[str, Any] = loaded.config  # type: ignore[assignment]
+        if activated and "process" in self.config:
+            # sd_listen_fds(3): the container's program is to find them, as the pid it is in there
+            env = self.config["process"].setdefault("env", [])
+            env += [f"LISTEN_FDS={activated}", "LISTEN_PID=1"]
         self.capabilities = host.capabilities()
         self.privileged = host.privileged(self.capabilities)
-        self._check_terminal()
+        terminals.check(self.config.get("process") or {}, self.options.console_socket, relayed=self.attached)
         rootfs = self.config["root"]["path"]
         self.rootfs = os.normpath(rootfs if rootfs.startswith("/") else f"{bundle}/{rootfs}")
         self.bundle = bundle
         if not os.isdir(self.rootfs):
             raise ConfigError(f"the root '{self.rootfs}' is not a directory", pointer="/root/path", path=self.rootfs)
 
-    def _check_terminal(self) -> None:
-        wanted = bool((self.config.get("process") or {}).get("terminal"))
-        socket = self.options.console_socket
-        if wanted and socket is None and not self.attached:
-            raise UsageError("cannot allocate tty if box will detach without setting console socket")
-        if socket is not None and not wanted:
-            hint = "set /process/terminal, or leave --console-socket away"
-            raise UsageError("a console socket is given and the process wants no terminal", hint=hint)
-
     def survey(self) -> None:
         """Namespaces, and the host: what decides how the rest is done."""
+        refusals.refuse(self.config)
+        self.labelled = bool(host.labels(self.config.get("process") or {}))
         self.namespaces = Namespaces(self.config)
         self.joins: dict[str, int] = {}
         if self.namespaces.joins:
@@ -122,13 +122,17 @@ class Creation:
             rootfs=self.rootfs,
             namespaces=self.namespaces,
             no_pivot=self.options.no_pivot,
-            preserve=self.options.preserve_fds,
+            preserve=self.preserved,
+            mount_label=host.mount_label(self.config),
         )
         self._planned: Planned | None = None
+        self.groups_allowed = host.groups_allowed(self.namespaces, self.capabilities)
         self.filter = self._filter()
         self.layout = layouts.detect()
         if self.options.cgroup_manager == "systemd":
-            raise UnsupportedError("containers in systemd's cgroups are not supported", hint="use --cgroup-manager cgroupfs")
+            raise UnsupportedError(
+                "containers in systemd's cgroups are not supported", hint="use --cgroup-manager cgroupfs"
+            )
 
     @property
     def planned(self) -> Planned:
@@ -141,6 +145,7 @@ class Creation:
                 self.facts,
                 self.numbers,
                 self.capabilities,
+                groups_allowed=self.groups_allowed,
                 no_new_keyring=self.options.no_new_keyring,
                 filter=self.filter,
             )
@@ -180,7 +185,7 @@ class Creation:
             "options": {
                 "no_pivot": self.options.no_pivot,
                 "no_new_keyring": self.options.no_new_keyring,
-                "preserve": self.options.preserve_fds,
+                "preserve": self.preserved,
             },
             "own_pids": "pid" in self.namespaces.new,  # then all processes end with the init
             "poststop": bool((self.config.get("hooks") or {}).get("poststop")),
@@ -193,7 +198,17 @@ class Creation:
             raise refused("cannot keep the container's state", error) from error
 
     def make_cgroup(self) -> Manager:
-        """Its path is in the journal before it is made; what tells it from another of its name follows with the rest."""
+        """What is wrong with it is wrong with /linux/cgroupsPath, if nothing more is known."""
+        try:
+            return self._make_cgroup()
+        except BoxesError as error:
+            if not (self.config.get("linux") or {}).get("cgroupsPath"):
+                raise
+            raise located(error, "/linux/cgroupsPath") from None
+
+    def _make_cgroup(self) -> Manager:
+        """Its path is in the journal before it is made; what tells it from another of its name follows with the
+        rest."""
         from boxes.cgroups import manager as managers
         from boxes.plan.resources import settings
 
@@ -213,8 +228,9 @@ class Creation:
         return made
 
     def open_sources(self) -> None:
-        """The root and what is bound, with the runtime's rights, where the builder will have fewer: in a user namespace.
-        Else the builder opens each when its turn comes, so that mounts are numbered in the config's order."""
+        """The root and what is bound, with the runtime's rights, where the builder will have fewer: in a user
+        namespace. Else the builder opens each when its turn comes, so that mounts are numbered in the config's
+        order."""
         self.tree = -1
         self.sources: dict[tuple[str, str], int] = {}
         self.numbers = self._reserve()
@@ -239,10 +255,11 @@ class Creation:
         from boxes.plan.descriptors import Descriptors
 
         self.waiting = self.fds.add(status.hold(self.place))
-        self.listening = self._listen()
-        root = self.fds.add(os.dup(self.waiting))
+        self.listening = channel.listen(f"{self.place.path}/{START_SOCKET}")
         state = self.fds.add(os.memfd_create("state", os.MFD_CLOEXEC))
-        return Descriptors(root, self.listening.fileno(), state, self.joins.get("mount", -1))
+        root, old_root = self.fds.add(os.dup(state)), self.fds.add(os.dup(state))
+        proc = self.fds.add(os.dup(self.waiting)) if self.labelled else -1
+        return Descriptors(root, old_root, self.listening.fileno(), state, self.joins.get("mount", -1), proc=proc)
 
     # 3. processes
 
@@ -272,21 +289,12 @@ class Creation:
         self.fds.add(self.pidfd)
         theirs.close()
         self.listening.close()
+        self.fds.close_one(self.waiting)  # the lock is inner's from here on: it ends when the program begins
 
     def _enters_early(self) -> bool:
         memory = ((self.config.get("linux") or {}).get("resources") or {}).get("memory") or {}
         limits = [value for value in (memory.get("limit"), memory.get("swap")) if value is not None and value > 0]
         return not limits or min(limits) >= _SMALL_MEMORY
-
-    def _listen(self) -> _socket.socket:
-        """The socket `start` will knock at. It needs no name in the container: inner inherits it."""
-        listening = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
-        try:
-            with_short_path(f"{self.place.path}/{START_SOCKET}", listening.bind)
-            listening.listen(8)
-        except OSError as error:
-            raise refused("cannot make the start socket", error) from error
-        return listening
 
     def _job(self, theirs: _socket.socket) -> builder.Job:
         """Runs in the builder."""
@@ -313,7 +321,11 @@ class Creation:
     def _map(self, pid: int) -> None:
         from boxes.apply import idmap
 
-        idmap.write(pid, self.namespaces.uid_mappings, self.namespaces.gid_mappings, privileged=self.privileged)
+        for kind, mappings in (("gid", self.namespaces.gid_mappings), ("uid", self.namespaces.uid_mappings)):
+            try:
+                idmap.write(pid, kind, mappings, privileged=self.privileged)
+            except BoxesError as error:
+                raise located(error, f"/linux/{kind}Mappings") from None
 
     def build(self) -> None:
         """Let the builder mount; meanwhile make its cgroups and put it there, into that of memory last."""
@@ -338,7 +350,8 @@ class Creation:
             import boxes.container.foreground  # noqa: F401
 
     def run_hooks(self) -> None:
-        """prestart (deprecated, and told that the container is created) and createRuntime, in the runtime's namespaces."""
+        """prestart (deprecated, and told that the container is created) and createRuntime, in
+        the runtime's namespaces."""
         if self.config.get("hooks"):
             from boxes.container import hooks
 

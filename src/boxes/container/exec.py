@@ -6,16 +6,18 @@ import _signal
 import _socket
 
 from boxes import system as os
+from boxes.apply import passwd
 from boxes.cgroups import manager as managers
-from boxes.container import adjust, channel, foreground, host, joins, status
+from boxes.container import adjust, channel, foreground, host, joins, status, terminals
 from boxes.container.reports import Reports
 from boxes.container.store import Store, replace
 from boxes.errors import KernelError, StateError, UsageError, refused
-from boxes.linux import procfs, syscalls
+from boxes.linux import procfs
 from boxes.linux.fd import Fds, inherit, sealed
 from boxes.plan import exec as planned
 from boxes.plan.facts import Facts
 from boxes.plan.namespaces import Namespaces
+from boxes.plan.process import needs_home, with_home
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -79,7 +81,7 @@ def execute(store: Store, id: str, options: ExecOptions) -> int:
         pidfd = fds.add(_running(place, journal, options))
         config = place.config()
         process = _process(config, options)
-        _check_terminal(process, options)
+        terminals.check(process, options.console_socket, relayed=not options.detach)
         signals = None if options.detach else foreground.Signals()
         try:
             ours, theirs = channel.pair()
@@ -125,6 +127,10 @@ def _process(config: dict[str, Any], options: ExecOptions) -> dict[str, Any]:
         process["cwd"] = options.cwd
     process["env"] = [*(process.get("env") or ()), *options.env]
     process["user"] = _user(process.get("user") or {}, options)
+    if options.apparmor is not None:
+        process["apparmorProfile"] = options.apparmor
+    if options.process_label is not None:
+        process["selinuxLabel"] = options.process_label
     if options.no_new_privs:
         process["noNewPrivileges"] = True
     if options.caps:
@@ -165,13 +171,6 @@ def _with_capabilities(sets: dict[str, Any], added: list[str]) -> dict[str, Any]
     return changed
 
 
-def _check_terminal(process: dict[str, Any], options: ExecOptions) -> None:
-    if process["terminal"] and options.detach and options.console_socket is None:
-        raise UsageError("cannot allocate tty if box will detach without setting console socket")
-    if options.console_socket is not None and not process["terminal"]:
-        raise UsageError("a console socket is given and the process wants no terminal", hint="see --tty")
-
-
 def _plan(
     journal: dict[str, Any],
     config: dict[str, Any],
@@ -190,8 +189,16 @@ def _plan(
         namespaces=namespaces,
         preserve=options.preserve_fds,
     )
-    given = host.confinement(config, facts, host.capabilities(), journal["options"]["no_new_keyring"])
+    capabilities = host.capabilities()
+    given = host.confinement(
+        facts,
+        capabilities,
+        groups_allowed=host.groups_allowed(namespaces, capabilities),
+        no_new_keyring=journal["options"]["no_new_keyring"],
+    )
     given.terminal_bound = False
+    given.labels = host.labels(process)
+    given.linux = config.get("linux") or {}
     if (config.get("linux") or {}).get("seccomp"):
         from boxes.container import seccomp
 
@@ -200,8 +207,30 @@ def _plan(
     if not facts.has_own("mount") or namespaces.joined("mount"):
         root = fds.add(os.open(f"/proc/{journal['pid']}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
     cgroups = [fds.add(fd) for fd in _open_cgroups(journal, options)]
+    proc = fds.add(_attributes()) if given.labels else -1
+    if needs_home(process):
+        process = with_home(process, _home(journal["pid"], process["user"].get("uid", 0)))
     adjust.raise_rlimits(0, process)
-    return planned.exec_steps(process, facts, given, planned.Joined(pidfd, root, cgroups))
+    adjust.oom_score(os.getpid(), process)  # ours, to be inherited
+    return planned.exec_steps(process, facts, given, planned.Joined(pidfd, root, cgroups, proc))
+
+
+def _attributes() -> int:
+    from boxes.linux import lsm
+
+    return lsm.open_attributes()
+
+
+def _home(pid: int, uid: int) -> str:
+    """As the container sees it now. Should the pid be another's by now, joining its namespaces fails."""
+    try:
+        root = os.open(f"/proc/{pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        return "/"
+    try:
+        return passwd.home(root, uid)
+    finally:
+        os.close(root)
 
 
 def _open_cgroups(journal: dict[str, Any], options: ExecOptions) -> list[int]:

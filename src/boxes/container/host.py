@@ -11,9 +11,12 @@ from boxes.linux.flags import CAP_SYS_ADMIN
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from typing import Any
 
     from boxes.plan.facts import Facts
+    from boxes.plan.labels import Label
+    from boxes.plan.namespaces import Namespaces
     from boxes.plan.process import Confinement
 
 _INNER = "../libexec/inner"
@@ -37,22 +40,45 @@ def privileged(mask: int) -> bool:
     return bool(mask >> CAP_SYS_ADMIN & 1)
 
 
-def confinement(config: dict[str, Any], facts: Facts, capabilities: int, no_new_keyring: bool) -> Confinement:
+def groups_allowed(namespaces: Namespaces, capabilities: int) -> bool:
+    """Whether processes of the container may set groups; to be asked in the runtime, about its own ids."""
+    if "user" not in namespaces.new:
+        return True
+    from boxes.apply import idmap
+
+    return idmap.groups_allowed(namespaces.gid_mappings, privileged=privileged(capabilities))
+
+
+def confinement(facts: Facts, capabilities: int, *, groups_allowed: bool, no_new_keyring: bool) -> Confinement:
     """What the runtime's own rights, and the user namespace, leave to a container's process."""
     from boxes.plan.process import Confinement
 
-    userns = facts.has_own("user")
-    allowed = True
-    if "user" in facts.namespaces.new:
-        from boxes.apply import idmap
-
-        allowed = idmap.groups_allowed(facts.namespaces.gid_mappings, privileged=privileged(capabilities))
     return Confinement(
-        available=ALL if userns else capabilities,
-        groups_allowed=allowed,
+        available=ALL if facts.has_own("user") else capabilities,
+        groups_allowed=groups_allowed,
         terminal_bound=facts.has_own("mount"),
         new_keyring=None if no_new_keyring else f"_ses.{facts.id}",
     )
+
+
+def labels(process: dict[str, Any]) -> list[Label]:
+    """What the host's security modules are to confine a process by. Raises UnsupportedError where there is no such."""
+    if not (process.get("apparmorProfile") or process.get("selinuxLabel")):
+        return []
+    from boxes.linux import lsm
+    from boxes.plan.labels import labels as wanted
+
+    return wanted(process, apparmor=lsm.apparmor(), selinux=lsm.selinux())
+
+
+def mount_label(config: dict[str, Any]) -> str:
+    """/linux/mountLabel, on a host that heeds it; on others the specification wants it passed over."""
+    label = (config.get("linux") or {}).get("mountLabel") or ""
+    if not label:
+        return ""
+    from boxes.linux import lsm
+
+    return label if lsm.selinux() else ""
 
 
 def open_inner() -> int:
@@ -64,6 +90,14 @@ def open_inner() -> int:
         raise InternalError(f"this installation lacks its program 'inner': {error.strerror}", path=path) from error
     with open(fd, "rb", buffering=0) as file:
         return sealed("inner", file.readall(), executable=True)
+
+
+def listen_fds(environment: Mapping[str, str]) -> int:
+    """How many sockets systemd or another supervisor passed to this process: sd_listen_fds(3)."""
+    count = environment.get("LISTEN_FDS", "")
+    if environment.get("LISTEN_PID") != str(os.getpid()) or not (count.isascii() and count.isdigit()):
+        return 0
+    return int(count)
 
 
 def close_on_exec(preserve: int) -> None:

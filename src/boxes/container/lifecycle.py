@@ -248,7 +248,9 @@ def _delete(place: Place, journal: dict[str, Any], *, force: bool) -> None:
         if force:
             _destroy_processes(journal)
         elif not _is_dying(journal, found):
-            raise StateError(f"cannot delete container '{place.id}' that is {found}: it is not stopped", hint="see --force")
+            raise StateError(
+                f"cannot delete container '{place.id}' that is {found}: it is not stopped", hint="see --force"
+            )
     _release(place, journal)
 
 

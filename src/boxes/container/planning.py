@@ -1,5 +1,5 @@
-"""The plan of a container, from its config and the facts: the same function at `create`, and again to name a step of inner
-that failed at `start`."""
+"""The plan of a container, from its config and the facts: the same function at `create`, and again to name a step of
+inner that failed at `start`."""
 
 from __future__ import annotations
 
@@ -33,18 +33,21 @@ def plan(
     numbers: Descriptors,
     capabilities: int,
     *,
+    groups_allowed: bool,
     no_new_keyring: bool,
     filter: Filter | None = None,
 ) -> Planned:
     made = Plan(config, facts)
-    given = host.confinement(config, facts, capabilities, no_new_keyring)
+    given = host.confinement(facts, capabilities, groups_allowed=groups_allowed, no_new_keyring=no_new_keyring)
     given.filter = filter
+    given.labels = host.labels(config.get("process") or {})
+    given.linux = config.get("linux") or {}
     return Planned(made, init_steps(config, facts, made, given, numbers), given)
 
 
 def again(journal: dict[str, Any], config: dict[str, Any]) -> Steps:
-    """Inner's steps of a container that exists. The numbers of its descriptors are not those of then, but the steps have
-    the same order and the same words."""
+    """Inner's steps of a container that exists. The numbers of its descriptors are not those of then, but the steps
+    have the same order and the same words."""
     options = journal["options"]
     namespaces = Namespaces(config)
     joins.drop_own(namespaces)
@@ -56,11 +59,19 @@ def again(journal: dict[str, Any], config: dict[str, Any]) -> Steps:
         no_pivot=options["no_pivot"],
         preserve=options["preserve"],
     )
-    numbers = Descriptors(0, 0, 0, 0 if facts.namespaces.joined("mount") else -1)
+    numbers = Descriptors(0, 0, 0, 0, 0 if facts.namespaces.joined("mount") else -1, proc=0)
     filter = None
     if (config.get("linux") or {}).get("seccomp"):
         from boxes.container import seccomp
 
         filter = seccomp.like()
-    keyring = options["no_new_keyring"]
-    return plan(config, facts, numbers, host.capabilities(), no_new_keyring=keyring, filter=filter).steps
+    capabilities = host.capabilities()
+    return plan(
+        config,
+        facts,
+        numbers,
+        capabilities,
+        groups_allowed=host.groups_allowed(namespaces, capabilities),
+        no_new_keyring=options["no_new_keyring"],
+        filter=filter,
+    ).steps

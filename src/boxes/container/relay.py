@@ -15,9 +15,8 @@ from boxes import system as os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
     from collections.abc import Mapping
+    from typing import Any
 
     # tcgetattr(3) as Python gives it: iflag, oflag, cflag, lflag, two speeds, and the control characters
     Mode = list[Any]

@@ -8,7 +8,6 @@ from _struct import unpack_from
 from boxes import system as os
 from boxes.container import channel
 from boxes.errors import InternalError
-from boxes.plan import inner
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,8 +15,21 @@ if TYPE_CHECKING:
 
     from boxes.plan.inner import Steps
 
+# native/inner.c has the same.
+REPORT_READY, REPORT_EXECUTING, REPORT_ERROR, REPORT_CONSOLE, REPORT_LISTENER = range(1, 6)
+REPORT_SIZE = 16 + 4096
 _CMSG_CLOEXEC = 0x40000000  # MSG_CMSG_CLOEXEC
 _HINT = "was it killed, or is its memory limit too small for it to start?"
+
+
+class Report:
+    """One message of inner: `kind`, and for an error the step's number, errno and what it says besides."""
+
+    def __init__(self, message: bytes) -> None:
+        if len(message) < 16:
+            raise InternalError("the container's init ended without a word")
+        self.kind, self.step, self.errno, size = unpack_from("=IIiI", message)
+        self.data = message[16 : 16 + size]
 
 
 class Reports:
@@ -26,8 +38,8 @@ class Reports:
     def __init__(self, socket: _socket.socket, steps: Callable[[], Steps]) -> None:
         self.socket = socket
         self.steps = steps
-        # What is done with the listener of a filter: its number in the sender, descriptors that came with the report, and
-        # the sender if it is known. inner waits for it.
+        # What is done with the listener of a filter: its number in the sender, descriptors that came with the report,
+        # and the sender if it is known. inner waits for it.
         self.listener: Callable[[int, list[int], int], None] | None = None
         self.sender = 0
 
@@ -36,11 +48,11 @@ class Reports:
         terminal = None
         while True:
             report, fds = self._next()
-            if report.kind == inner.REPORT_CONSOLE and fds:
+            if report.kind == REPORT_CONSOLE and fds:
                 terminal = fds.pop()
             for fd in fds:
                 os.close(fd)
-            if report.kind == inner.REPORT_READY:
+            if report.kind == REPORT_READY:
                 return terminal
 
     def until_executed(self) -> int | None:
@@ -52,33 +64,35 @@ class Reports:
             if not message and executing:
                 return terminal
             report = self._report(message)
-            if report.kind == inner.REPORT_CONSOLE and fds:
+            if report.kind == REPORT_CONSOLE and fds:
                 terminal = fds.pop()
-            if report.kind == inner.REPORT_LISTENER and self.listener is not None:
+            if report.kind == REPORT_LISTENER and self.listener is not None:
                 self.listener(unpack_from("=i", report.data)[0], fds, self.sender)
                 self.socket.send(b"+", _socket.MSG_NOSIGNAL)
-            executing = executing or report.kind == inner.REPORT_EXECUTING
+            executing = executing or report.kind == REPORT_EXECUTING
 
-    def _next(self) -> tuple[inner.Report, list[int]]:
+    def _next(self) -> tuple[Report, list[int]]:
         message, fds = self._receive()
         return self._report(message), fds
 
-    def _report(self, message: bytes) -> inner.Report:
+    def _report(self, message: bytes) -> Report:
         if not message:
             raise InternalError("the container's init ended before its program began", hint=_HINT)
         channel.heard(message)  # the builder's last word may be an error
-        report = inner.Report(message)
-        if report.kind == inner.REPORT_ERROR:
+        report = Report(message)
+        if report.kind == REPORT_ERROR:
             raise self.steps().failed(report.step, report.errno, report.data)
         return report
 
     def _receive(self) -> tuple[bytes, list[int]]:
         """One message, its descriptors (close-on-exec) and its sender's pid."""
         space = _socket.CMSG_SPACE(4) + _socket.CMSG_SPACE(12)
-        try:
-            message, ancillary, _, _ = self.socket.recvmsg(inner.REPORT_SIZE, space, _CMSG_CLOEXEC)
-        except ConnectionResetError:
-            return b"", []
+        for _attempt in range(2):
+            try:
+                message, ancillary, *_ = self.socket.recvmsg(REPORT_SIZE, space, _CMSG_CLOEXEC)
+                break
+            except ConnectionResetError:
+                message, ancillary = b"", []  # its last words come after: see channel.receive
         fds: list[int] = []
         for level, kind, data in ancillary:
             if level == _socket.SOL_SOCKET and kind == _socket.SCM_RIGHTS:

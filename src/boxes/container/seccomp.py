@@ -258,4 +258,5 @@ def _fetched(pid: int, number: int) -> int:
         finally:
             os.close(pidfd)
     except OSError as error:
-        raise refused("cannot fetch the listener", error, pointer=POINTER) from error
+        hint = "an ordinary user's profile has to allow 'sendmsg', for the process to send it" if os.geteuid() else None
+        raise refused("cannot fetch the listener", error, pointer=POINTER, hint=hint) from error

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 class Stage:
     """What it takes to make the builder.
 
-    `joins`: descriptors of namespaces by kind; `cgroup`: a v2 cgroup to be born in, or -1; `mapped`: called with the pid
-    that waits for its id maps; `ours`, `theirs`: the two ends of the socket between runtime and builder.
+    `joins`: descriptors of namespaces by kind; `cgroup`: a v2 cgroup to be born in, or -1; `mapped`: called with the
+    pid that waits for its id maps; `ours`, `theirs`: the two ends of the socket between runtime and builder.
     """
 
     def __init__(
@@ -55,7 +55,9 @@ def spawn(stage: Stage, builder: Callable[[], NoReturn], born: Callable[[int], N
     try:
         pid, pidfd = syscalls.clone3(stage.namespaces.flags, cgroup=stage.cgroup)
     except OSError as error:
-        raise refused("cannot make the container's namespaces", error, pointer="/linux/namespaces", hint=_hint(error)) from error
+        raise refused(
+            "cannot make the container's namespaces", error, pointer="/linux/namespaces", hint=_hint(error)
+        ) from error
     if pid == 0:
         guarded(stage, builder)
     born(pid)

@@ -1,8 +1,8 @@
 """Where containers are kept: a directory each, with its lock and its journal.
 
 `<runtime>/<id>/` is where every verb begins: it holds the start socket, and is locked by whoever changes the container.
-The journal `state.json` and the config lie in `<state>/<id>/`, which for root is the same directory, and for an ordinary
-user outlives the session; the runtime directory then holds a file `state` with its path.
+The journal `state.json` and the config lie in `<state>/<id>/`, which for root is the same directory, and for an
+ordinary user outlives the session; the runtime directory then holds a file `state` with its path.
 """
 
 from __future__ import annotations
@@ -151,7 +151,9 @@ class Place:
             raise NotFoundError(f"container '{self.id}' does not exist", hint="its creation was cut short") from None
         except (OSError, ConfigError) as error:
             hint = f"'box delete --force {self.id}' removes what there is"
-            raise InternalError(f"the state of container '{self.id}' cannot be read: {error}", path=path, hint=hint) from error
+            raise InternalError(
+                f"the state of container '{self.id}' cannot be read: {error}", path=path, hint=hint
+            ) from error
         if not isinstance(found, dict) or found.get("version") != VERSION:
             raise InternalError(f"the state of container '{self.id}' is of another version of boxes", path=path)
         return found

@@ -27,6 +27,10 @@ class Fds:
         self._open.append(fd)
         return fd
 
+    def close_one(self, fd: int) -> None:
+        self._open.remove(fd)
+        os.close(fd)
+
     def close(self) -> None:
         while self._open:
             os.close(self._open.pop())
@@ -34,7 +38,9 @@ class Fds:
     def __enter__(self) -> Fds:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
 

@@ -46,7 +46,8 @@ def find(root: int, path: str, flags: int = os.O_PATH) -> int | None:
 
 
 def make_directory(root: int, path: str, mode: int = 0o755) -> int:
-    """Open a directory below `root`, making what is missing of it; a link that dangles is an error, not a place to make.
+    """Open a directory below `root`, making what is missing of it; a link that dangles is an error, not a place to
+    make.
 
     Each component is made in the directory that was opened, so that renames in a shared volume cannot lead the next
     one elsewhere (CVE-2024-45310).

@@ -132,7 +132,9 @@ def move_mount(mount: int, target: int) -> None:
         raise rendered(error, f"move_mount({described(mount)}, {described(target)})") from None
 
 
-def mount_setattr(fd: int, *, set: int = 0, clear: int = 0, propagation: int = 0, userns: int = 0, recursive: bool) -> None:
+def mount_setattr(
+    fd: int, *, set: int = 0, clear: int = 0, propagation: int = 0, userns: int = 0, recursive: bool
+) -> None:
     """Change the attributes of the mount, or of all mounts, at a descriptor (Linux 5.12)."""
     flags = k.AT_EMPTY_PATH | (k.AT_RECURSIVE if recursive else 0)
     try:
@@ -217,7 +219,8 @@ def seccomp_library() -> tuple[str, tuple[int, int, int]]:
 
 
 def seccomp_number(architecture: int, name: str) -> int:
-    """The number of a system call on an architecture, by libseccomp's tables: -1 if unknown, less if only others have it."""
+    """The number of a system call on an architecture, by libseccomp's tables: -1 if unknown, less if only others have
+    it."""
     return native.seccomp_number(architecture, name)
 
 

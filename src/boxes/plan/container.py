@@ -74,7 +74,8 @@ class Plan:
 
 
 def _depends(operation: op.Operation, waiting: list[op.Operation]) -> bool:
-    """Whether an operation has to come after these mounts: it lies on one, or has one below it, or is about them all."""
+    """Whether an operation has to come after these mounts: it lies on one, or has one below it, or is about them
+    all."""
     target = getattr(operation, "target", None)
     for mount in waiting:
         if target is None or not isinstance(mount, op.Cgroups):
@@ -112,6 +113,7 @@ def _working_directory(config: dict[str, Any]) -> list[op.Operation]:
 def init_steps(config: dict[str, Any], facts: Facts, plan: Plan, given: Confinement, fds: Descriptors) -> inner.Steps:
     """The container's init, from the builder's last act to the execve."""
     steps = inner.Steps()
+    process.label(steps, given, fds.proc)
     enter_root(steps, facts, plan, fds)
     settings = config.get("process") or {"cwd": "/"}
     process.session(steps, settings, given)
@@ -142,6 +144,7 @@ def enter_root(steps: inner.Steps, facts: Facts, plan: Plan, fds: Descriptors) -
         steps.call("chroot", dot, pointer=pointer)
     else:
         steps.call("pivot_root", dot, dot, pointer=pointer)
+        steps.call("fchdir", fds.old_root, pointer=pointer)
         # What is unmounted here must not be unmounted on the host, where some of it may be shared with us.
         steps.call("mount", 0, dot, 0, k.MS_SLAVE | k.MS_REC, 0, pointer=pointer)
         steps.call("umount2", dot, k.MNT_DETACH, pointer=pointer)
@@ -150,5 +153,4 @@ def enter_root(steps: inner.Steps, facts: Facts, plan: Plan, fds: Descriptors) -
         # Last of all: what is mounted before must not propagate, and an unbindable root could not be built on.
         steps.call("mount", 0, slash, 0, plan.propagation, 0, pointer="/linux/rootfsPropagation")
     steps.call("close", fds.root)
-
-
+    steps.call("close", fds.old_root)

@@ -17,12 +17,13 @@ if TYPE_CHECKING:
 
 class Joined:
     """Descriptors: a pidfd of the container's init; its root, if it has no mount namespace of its own, or -1; the
-    cgroup.procs to enter."""
+    cgroup.procs to enter; a procfs to write labels through, or -1."""
 
-    def __init__(self, pidfd: int, root: int, cgroups: list[int]) -> None:
+    def __init__(self, pidfd: int, root: int, cgroups: list[int], proc: int = -1) -> None:
         self.pidfd = pidfd
         self.root = root
         self.cgroups = cgroups
+        self.proc = proc
 
 
 class ExecSteps(Steps):
@@ -37,9 +38,18 @@ def exec_steps(settings: dict[str, Any], facts: Facts, given: Confinement, joine
     """cgroups first, with the runtime's rights; then all namespaces in one setns(2), which knows their order."""
     steps = ExecSteps()
     steps.descriptors = [joined.pidfd, *joined.cgroups]
+    if given.labels:
+        steps.descriptors.append(joined.proc)
+        process.label(steps, given, joined.proc)
+    if "execCPUAffinity" in settings:
+        from boxes.plan import attributes
+
+        attributes.initial_affinity(steps, settings)
     for fd in joined.cgroups:
         steps.call("write", fd, b"0", 1, pointer="/linux/cgroupsPath", shown="write(cgroup.procs)")
         steps.call("close", fd)
+    if "execCPUAffinity" in settings:
+        attributes.final_affinity(steps, settings)
     kinds = [*facts.namespaces.new, *(join.kind for join in facts.namespaces.joins)]
     flags = sum(FLAGS[kind] for kind in kinds)
     if flags:

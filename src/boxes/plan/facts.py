@@ -9,10 +9,18 @@ if TYPE_CHECKING:
 
 class Facts:
     """The host's side of a plan. `bundle` and `rootfs` are absolute paths of the host; `preserve` is how many
-    descriptors after stdio the process keeps."""
+    descriptors after stdio the process keeps; `mount_label` is what SELinux labels new filesystems by, or empty."""
 
     def __init__(
-        self, *, id: str, bundle: str, rootfs: str, namespaces: Namespaces, no_pivot: bool = False, preserve: int = 0
+        self,
+        *,
+        id: str,
+        bundle: str,
+        rootfs: str,
+        namespaces: Namespaces,
+        no_pivot: bool = False,
+        preserve: int = 0,
+        mount_label: str = "",
     ) -> None:
         self.id = id
         self.bundle = bundle
@@ -20,6 +28,7 @@ class Facts:
         self.namespaces = namespaces
         self.no_pivot = no_pivot
         self.preserve = preserve
+        self.mount_label = mount_label
 
     def has_own(self, kind: str) -> bool:
         """Whether the container gets a namespace that is not the runtime's."""

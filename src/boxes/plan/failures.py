@@ -14,11 +14,25 @@ if TYPE_CHECKING:
     from typing import Any
 
 
+def of_call(stage: str, call: str, pointer: str, hints: dict[int, str]) -> Callable[[int, bytes], BoxesError]:
+    """Of one system call: `stage` says what it was for, `hints` what an errno may come from."""
+
+    def explain(errno: int, data: bytes) -> BoxesError:
+        text = f"{stage}: {os.strerror(errno).lower()}"
+        return KernelError(text, pointer=pointer, call=call, errno=errno, hint=hints.get(errno))
+
+    return explain
+
+
 def of_console(errno: int, data: bytes) -> BoxesError:
     if errno in (e.ENODEV, e.ENOENT, e.ENOTDIR):
         hint = "add a mount of type devpts on /dev/pts"
-        return ConfigError("a terminal needs a devpts in the container", pointer="/process/terminal", errno=errno, hint=hint)
-    return KernelError(f"cannot open a terminal: {os.strerror(errno).lower()}", pointer="/process/terminal", errno=errno)
+        return ConfigError(
+            "a terminal needs a devpts in the container", pointer="/process/terminal", errno=errno, hint=hint
+        )
+    return KernelError(
+        f"cannot open a terminal: {os.strerror(errno).lower()}", pointer="/process/terminal", errno=errno
+    )
 
 
 def of_chdir(directory: str) -> Callable[[int, bytes], BoxesError]:
@@ -113,5 +127,3 @@ def _format_hint(errno: int, head: bytes) -> str | None:
     if head[:4] == b"\x7fELF":
         return "the program is for another kind of machine"
     return "neither an ELF program nor a script that begins with #!" if head else "the file is empty"
-
-

@@ -6,7 +6,7 @@ it, so that a failure, which inner reports by the step's number, can name its ca
 
 from __future__ import annotations
 
-from _struct import pack, unpack_from
+from _struct import pack
 
 from boxes import system as os
 from boxes.errors import BoxesError, InternalError, KernelError
@@ -16,21 +16,25 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 # native/inner.c has the same.
-CALL, FORK, CONSOLE, READY, WAIT, BOUNDING, CHDIR, STDIO, HOOK, EXEC, SECCOMP = range(1, 12)
-REPORT_READY, REPORT_EXECUTING, REPORT_ERROR, REPORT_CONSOLE, REPORT_LISTENER = range(1, 6)
-REPORT_SIZE = 16 + 4096
+CALL, FORK, CONSOLE, READY, WAIT, BOUNDING, CHDIR, STDIO, HOOK, EXEC, SECCOMP, WRITE = range(1, 13)
 
 # System call numbers by machine: <asm/unistd_64.h>, <asm-generic/unistd.h>
 _NUMBERS = {
     "x86_64": (
-        "write=1 close=3 mount=165 umount2=166 fchdir=81 chdir=80 chroot=161 pivot_root=155 setsid=112 umask=95 setns=308 "
-        "setgroups=116 setresuid=117 setresgid=119 capset=126 prctl=157 keyctl=250 seccomp=317 prlimit64=302 personality=135 "
-        "fchown=93 openat=257 move_mount=429 open_tree=428 ioprio_set=251 sched_setattr=314 sched_setaffinity=203 set_mempolicy=238"
+        "write=1 close=3 mount=165 umount2=166 fchdir=81 chdir=80 chroot=161 pivot_root=155 setsid=112 umask=95 "
+        "setns=308 "
+        "setgroups=116 setresuid=117 setresgid=119 capset=126 prctl=157 keyctl=250 seccomp=317 prlimit64=302 "
+        "personality=135 "
+        "fchown=93 openat=257 move_mount=429 open_tree=428 ioprio_set=251 sched_setattr=314 sched_setaffinity=203 "
+        "set_mempolicy=238"
     ),
     "aarch64": (
-        "write=64 close=57 mount=40 umount2=39 fchdir=50 chdir=49 chroot=51 pivot_root=41 setsid=157 umask=166 setns=268 "
-        "setgroups=159 setresuid=147 setresgid=149 capset=91 prctl=167 keyctl=219 seccomp=277 prlimit64=261 personality=92 "
-        "fchown=55 openat=56 move_mount=429 open_tree=428 ioprio_set=30 sched_setattr=274 sched_setaffinity=122 set_mempolicy=237"
+        "write=64 close=57 mount=40 umount2=39 fchdir=50 chdir=49 chroot=51 pivot_root=41 setsid=157 umask=166 "
+        "setns=268 "
+        "setgroups=159 setresuid=147 setresgid=149 capset=91 prctl=167 keyctl=219 seccomp=277 prlimit64=261 "
+        "personality=92 "
+        "fchown=55 openat=56 move_mount=429 open_tree=428 ioprio_set=30 sched_setattr=274 sched_setaffinity=122 "
+        "set_mempolicy=237"
     ),
 }
 
@@ -53,7 +57,12 @@ class Steps:
         self.pointers: list[str] = []
 
     def add(
-        self, code: int, payload: bytes, shown: str, pointer: str, explain: Callable[[int, bytes], BoxesError] | None = None
+        self,
+        code: int,
+        payload: bytes,
+        shown: str,
+        pointer: str,
+        explain: Callable[[int, bytes], BoxesError] | None = None,
     ) -> None:
         """Append a step. `explain` makes the error of a failure, from its errno and what inner says besides."""
         if explain:
@@ -63,8 +72,17 @@ class Steps:
         self.text.append(shown)
         self.pointers.append(pointer)
 
-    def call(self, name: str, *arguments: int | bytes, pointer: str = "", ignore: int = 0, shown: str = "") -> None:
-        """One system call. Bytes are passed by address; a string has to bring its own NUL. `ignore`: an errno to pass over."""
+    def call(
+        self,
+        name: str,
+        *arguments: int | bytes,
+        pointer: str = "",
+        ignore: int = 0,
+        shown: str = "",
+        explain: Callable[[int, bytes], BoxesError] | None = None,
+    ) -> None:
+        """One system call. Bytes are passed by address; a string has to bring its own NUL. `ignore`: an errno to pass
+        over."""
         values, mask, data = [], 0, b""
         for position, argument in enumerate(arguments):
             if isinstance(argument, bytes):
@@ -75,7 +93,12 @@ class Steps:
                 values.append(argument & 0xFFFFFFFFFFFFFFFF)
         values += [0] * (6 - len(values))
         payload = pack("=IIII6Q", self._numbers[name], mask, ignore, 0, *values) + data
-        self.add(CALL, payload, shown or f"{name}({', '.join(_shown(a) for a in arguments)})", pointer)
+        self.add(CALL, payload, shown or f"{name}({', '.join(_shown(a) for a in arguments)})", pointer, explain)
+
+    def drop_last(self) -> None:
+        """Take the last step back."""
+        del self._encoded[-1], self.text[-1], self.pointers[-1]
+        self._explained.pop(len(self.text), None)
 
     def encode(self) -> bytes:
         body = b"".join(self._encoded)
@@ -89,7 +112,9 @@ class Steps:
         if explain:
             return explain(errno, data)
         call = self.text[step]
-        return KernelError(f"{call}: {os.strerror(errno).lower()}", pointer=self.pointers[step] or None, call=call, errno=errno)
+        return KernelError(
+            f"{call}: {os.strerror(errno).lower()}", pointer=self.pointers[step] or None, call=call, errno=errno
+        )
 
 
 def _shown(argument: int | bytes) -> str:
@@ -108,13 +133,3 @@ def vectors(arguments: list[str], variables: list[str]) -> tuple[bytes, bytes]:
     """Room for the two NULL-terminated vectors of execve(2), and their strings."""
     strings = b"".join(string(text) for text in (*arguments, *variables))
     return bytes(8 * (len(arguments) + 1 + len(variables) + 1)), strings
-
-
-class Report:
-    """One message of inner: `kind`, and for an error the step's number, errno and what it says besides."""
-
-    def __init__(self, message: bytes) -> None:
-        if len(message) < 16:
-            raise InternalError("the container's init ended without a word")
-        self.kind, self.step, self.errno, size = unpack_from("=IIiI", message)
-        self.data = message[16 : 16 + size]

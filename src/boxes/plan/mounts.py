@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 # labels and parameters of a container are written (CVE-2019-16884, CVE-2023-27561, CVE-2025-52881).
 _PROC_FILES = frozenset(
     (
-        "cpuinfo diskstats loadavg meminfo slabinfo stat swaps uptime net/dev sys/kernel/ns_last_pid sys/crypto/fips_enabled"
+        "cpuinfo diskstats loadavg meminfo slabinfo stat swaps uptime net/dev "
+        "sys/kernel/ns_last_pid sys/crypto/fips_enabled"
     ).split()
 )
 
@@ -38,13 +39,23 @@ def _mount(mount: dict[str, Any], pointer: str, config: dict[str, Any], facts: F
     over_proc = _checked_over_proc(target, kind, pointer)
     attributes = found.attributes
     if found.remount:
-        return [op.Remount(pointer, target=target, flags=found.flags | _as_mount_flags(attributes.set), data=tuple(found.data))]
+        return [
+            op.Remount(
+                pointer, target=target, flags=found.flags | _as_mount_flags(attributes.set), data=tuple(found.data)
+            )
+        ]
     if kind in ("cgroup", "cgroup2"):
         namespaced = facts.has_own("cgroup")
-        return [op.Cgroups(pointer, target=target, attributes=attributes, namespaced=namespaced, unified=kind == "cgroup2")]
+        return [
+            op.Cgroups(pointer, target=target, attributes=attributes, namespaced=namespaced, unified=kind == "cgroup2")
+        ]
     if found.bind or kind in ("bind", "none"):
         return [_bind(mount, pointer, target, found, over_proc, facts)]
     data = [entry for entry in found.data if not _unmapped_group(kind, entry, facts)]
+    if facts.mount_label:
+        from boxes.plan import labels
+
+        data += labels.context(kind, facts.mount_label, config)
     ordinary = kind in ("proc", "sysfs")
     return [
         op.Filesystem(
@@ -78,6 +89,7 @@ def _bind(
         recursive=found.recursive_bind,
         attributes=found.attributes,
         over_proc=over_proc,
+        proc=target == "/proc",
     )
 
 

@@ -6,7 +6,10 @@ from boxes.linux import flags as k
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import Any
+
+    from boxes.apply.idmap import Mapping
 
 FLAGS = {
     "user": k.CLONE_NEWUSER,
@@ -35,7 +38,7 @@ class Join:
 class Namespaces:
     """What is made, joined and mapped.
 
-    `new`: kinds made; `joins`: kinds joined by path; `uid_mappings`, `gid_mappings`: as config.json has them;
+    `new`: kinds made; `joins`: kinds joined by path; `uid_mappings`, `gid_mappings`: (inside, outside, count) each;
     `offsets`: the text for /proc/PID/timens_offsets, or empty.
     """
 
@@ -49,8 +52,8 @@ class Namespaces:
                 self.joins.append(Join(entry["type"], path, f"/linux/namespaces/{number}"))
             else:
                 self.new.append(entry["type"])
-        self.uid_mappings: list[dict[str, Any]] = linux.get("uidMappings") or []
-        self.gid_mappings: list[dict[str, Any]] = linux.get("gidMappings") or []
+        self.uid_mappings = _mappings(linux.get("uidMappings") or ())
+        self.gid_mappings = _mappings(linux.get("gidMappings") or ())
         self.offsets = _offsets(linux.get("timeOffsets") or {})
 
     def joined(self, kind: str) -> Join | None:
@@ -62,11 +65,11 @@ class Namespaces:
     def has(self, kind: str) -> bool:
         return kind in self.new or self.joined(kind) is not None
 
-    def maps(self, mappings: list[dict[str, Any]], number: int) -> bool:
+    def maps(self, mappings: list[Mapping], number: int) -> bool:
         """Whether an id of the container is one of the host; of a joined user namespace that is not known here."""
         if "user" not in self.new:
             return True
-        return any(0 <= number - entry["containerID"] < entry["size"] for entry in mappings)
+        return any(0 <= number - inside < count for inside, _, count in mappings)
 
     @property
     def flags(self) -> int:
@@ -78,6 +81,10 @@ class Namespaces:
     def staged(self) -> bool:
         """Whether another process has to come between runtime and builder: to join, or to write time offsets."""
         return bool(self.joins) or "time" in self.new
+
+
+def _mappings(listed: Iterable[dict[str, Any]]) -> list[Mapping]:
+    return [(entry["containerID"], entry["hostID"], entry["size"]) for entry in listed]
 
 
 def _offsets(offsets: dict[str, Any]) -> str:

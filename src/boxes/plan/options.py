@@ -1,4 +1,5 @@
-"""Mount options, from their names in /mounts/N/options to the kernel's flags (runtime-spec, config.md, Linux mount options)."""
+"""Mount options, from their names in /mounts/N/options to the kernel's flags (runtime-spec, config.md, Linux mount
+options)."""
 
 from __future__ import annotations
 

@@ -17,16 +17,20 @@ if TYPE_CHECKING:
     from typing import Any
 
     from boxes.plan.inner import Steps
+    from boxes.plan.labels import Label
     from boxes.plan.seccomp import Filter
 
 _EPERM = 1
+# What boxes.plan.attributes is for.
+_OF_PROCESS, _OF_LINUX = frozenset(("scheduler", "ioPriority")), frozenset(("personality", "memoryPolicy"))
 
 
 class Confinement:
     """What a process is given besides its config: facts of the host and of its user namespace.
 
     `available`: capabilities that can be given, as a mask; `groups_allowed`: whether setgroups(2) may be called;
-    `terminal_bound`: whether its terminal becomes /dev/console; `filter`: what its system calls go through, if any.
+    `terminal_bound`: whether its terminal becomes /dev/console; `filter`: what its system calls go through, if any;
+    `labels`: what security modules confine it by; `linux`: that part of the config.
     """
 
     def __init__(self, *, available: int, groups_allowed: bool, terminal_bound: bool, new_keyring: str | None) -> None:
@@ -35,6 +39,16 @@ class Confinement:
         self.terminal_bound = terminal_bound
         self.new_keyring = new_keyring
         self.filter: Filter | None = None
+        self.labels: list[Label] = []
+        self.linux: dict[str, Any] = {}
+
+
+def label(steps: Steps, given: Confinement, proc: int) -> None:
+    """First of all, while there is nothing of a container in reach. `proc`: a descriptor of a procfs."""
+    if given.labels:
+        from boxes.plan import labels
+
+        labels.write(steps, given.labels, proc)
 
 
 def session(steps: Steps, process: dict[str, Any], given: Confinement) -> None:
@@ -50,6 +64,10 @@ def session(steps: Steps, process: dict[str, Any], given: Confinement) -> None:
         steps.add(inner.CONSOLE, payload, "open(/dev/pts/ptmx)", "/process/terminal", failures.of_console)
     else:
         steps.call("setsid", ignore=_EPERM)
+    if not (_OF_PROCESS.isdisjoint(process) and _OF_LINUX.isdisjoint(given.linux)):
+        from boxes.plan import attributes
+
+        attributes.apply(steps, process, given.linux)
 
 
 def identity(steps: Steps, process: dict[str, Any], given: Confinement) -> list[str]:
@@ -94,7 +112,8 @@ def _groups(steps: Steps, process: dict[str, Any], given: Confinement) -> None:
     if given.groups_allowed:
         data = pack(f"={len(groups)}I", *groups) if groups else 0
         shown = f"setgroups({len(groups)}, {groups})"
-        steps.call("setgroups", len(groups), data, pointer=pointer, shown=shown)
+        # A user namespace that is joined may deny it: then there are no groups to give up, but none to take either.
+        steps.call("setgroups", len(groups), data, pointer=pointer, shown=shown, ignore=0 if groups else _EPERM)
     elif groups:
         hint = "the kernel forbids setgroups(2) in a user namespace mapped without privileges: give it subordinate gids"
         raise UnsupportedError("additional groups cannot be set here", pointer=pointer, hint=hint)
@@ -130,3 +149,18 @@ def execute(steps: Steps, process: dict[str, Any]) -> None:
     args, env = process["args"], process.get("env") or []
     payload = pack("=II", len(args), len(env)) + b"".join(inner.vectors(args, env))
     steps.add(inner.EXEC, payload, f'execve("{args[0]}")', "/process/args/0", failures.of_exec(args[0]))
+
+
+def needs_home(process: dict[str, Any]) -> bool:
+    return not any(variable.startswith("HOME=") for variable in process.get("env") or ())
+
+
+def with_home(process: dict[str, Any], home: str) -> dict[str, Any]:
+    """The only variable that a process gets and its config has not: its program's home, if it has none."""
+    return {**process, "env": [*(process.get("env") or ()), f"HOME={home}"]}
+
+
+def execute_at_home(steps: Steps, process: dict[str, Any], home: str) -> None:
+    """Replace the last step, the execve, when the root filesystem has told where home is."""
+    steps.drop_last()
+    execute(steps, with_home(process, home))

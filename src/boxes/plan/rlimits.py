@@ -7,9 +7,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 # <asm-generic/resource.h>
-RLIMITS = (
-    "CPU FSIZE DATA STACK CORE RSS NPROC NOFILE MEMLOCK AS LOCKS SIGPENDING MSGQUEUE NICE RTPRIO RTTIME"
-).split()
+RLIMITS = ("CPU FSIZE DATA STACK CORE RSS NPROC NOFILE MEMLOCK AS LOCKS SIGPENDING MSGQUEUE NICE RTPRIO RTTIME").split()
 
 
 def raised_rlimits(process: dict[str, Any]) -> list[tuple[int, int, str]]:

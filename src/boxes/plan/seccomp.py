@@ -36,8 +36,8 @@ _TSYNC, _SPEC_ALLOW, _NEW_LISTENER, _TSYNC_ESRCH, _WAIT_KILLABLE_RECV = 1 << 0, 
 # native/inner.c: how a filter is loaded
 _ATTACHED, _SILENT = 1, 2
 
-# What inner calls once the filter is loaded, by machine and by what for. It does without `explanation`, where C libraries
-# differ in what they call, and without `message` if the filter is in their way.
+# What inner calls once the filter is loaded, by machine and by what for. It does without `explanation`, for which C
+# libraries differ in what they call, and without `message` if the filter is in their way.
 CALLS = {
     "x86_64": {
         "program": "write=1 execve=59",

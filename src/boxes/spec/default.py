@@ -10,7 +10,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from boxes.spec.shapes import Config, Mount
+    from boxes.spec.shapes import Capabilities, Config, Mount
 
 PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 CAPABILITIES = ["CAP_AUDIT_WRITE", "CAP_KILL", "CAP_NET_BIND_SERVICE"]
@@ -97,11 +97,7 @@ def default(rootless: bool = False, *, uid: int | None = None, gid: int | None =
             "args": ["sh"],
             "env": [PATH, "TERM=xterm"],
             "cwd": "/",
-            "capabilities": {
-                "bounding": list(CAPABILITIES),
-                "effective": list(CAPABILITIES),
-                "permitted": list(CAPABILITIES),
-            },
+            "capabilities": _capabilities(),
             "rlimits": [{"type": "RLIMIT_NOFILE", "hard": 1024, "soft": 1024}],
             "noNewPrivileges": True,
         },
@@ -130,6 +126,10 @@ def default(rootless: bool = False, *, uid: int | None = None, gid: int | None =
         linux["namespaces"].append({"type": "network"})
         linux["resources"] = {"devices": [{"allow": False, "access": "rwm"}]}
     return config
+
+
+def _capabilities() -> Capabilities:
+    return {"bounding": list(CAPABILITIES), "effective": list(CAPABILITIES), "permitted": list(CAPABILITIES)}
 
 
 def host_files() -> list[str]:

@@ -269,7 +269,7 @@ def test_ignored_sigchld_is_reset(program: Program) -> None:
 def test_the_launchers_child_is_reaped_and_its_pid_not_passed_on(program: Program, tmp_path: Path) -> None:
     # The shell's background child stays a child of the program that the shell becomes.
     shell = f'{{ sleep 0.2; : >{tmp_path}/ended; }} & BOXES_SETTLER=$! exec "$@"'
-    done = program("run", "c1", answers='{"run": lambda *_: "BOXES_SETTLER" in os.environ}', through=shell)
+    done = program("run", "c1", answers='{"run": lambda *_: "BOXES_SETTLER" in environment}', through=shell)
     assert (done.returncode, done.stderr) == (0, b"")
     assert (tmp_path / "ended").exists()
 
