@@ -24,6 +24,7 @@
 #include <string.h>
 #include <sys/auxv.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #define OLDEST_MINOR 11
@@ -74,7 +75,7 @@ static void fill_standard_descriptors(void) {
 
 /* Runs in a child with a copy of everything. Writes it into the cgroup it is in already, see start_settler.
  * /proc/self/cgroup has lines like "8:pids:/path" (cgroup v1) and "0::/path" (v2). */
-static void settle(void) {
+static void settle(pid_t runtime) {
     static char text[16384], path[PATH_MAX];
     int fd = open("/proc/self/cgroup", O_RDONLY | O_CLOEXEC);
     ssize_t length = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
@@ -99,14 +100,17 @@ static void settle(void) {
         }
     }
     fd = open(path, O_WRONLY | O_CLOEXEC);
-    if (fd >= 0 && write(fd, "0", 1) < 0)
-        return;
+    /* The kernel goes back to the slow way one grace period after the last move, which can be before Python is ready; a
+     * move in that time costs next to nothing and puts it off by another. */
+    const struct timespec pause = {.tv_nsec = 2000000};
+    for (int i = 0; i < 100 && getppid() == runtime && write(fd, "0", 1) == 1; i++)
+        nanosleep(&pause, NULL);
 }
 
 /* The first process that the kernel moves to a cgroup after a quiet time waits for an RCU grace period, 5 to 18 ms
  * (cgroup_threadgroup_rwsem is a per-CPU semaphore); those that follow shortly do not. So for the verbs that fill a
  * cgroup, let a child that nobody waits for move to where it is, and the time pass while Python starts. Its end sends
- * no signal; the runtime reaps it: BOXES_SETTLER is its pid. A failure only costs the time that could have been saved. */
+ * no signal; the runtime ends and reaps it: BOXES_SETTLER is its pid. A failure only costs the time that could have been saved. */
 static void start_settler(char **argv) {
     const char *verbs[] = {"create", "run", "exec", "restore", "try"};
     bool wanted = false;
@@ -115,9 +119,10 @@ static void start_settler(char **argv) {
             wanted |= strcmp(*argument, verbs[i]) == 0;
     if (!wanted)
         return;
+    pid_t runtime = getpid();
     long pid = syscall(SYS_clone, 0, 0, 0, 0, 0); /* exit signal 0; fork(2) would give SIGCHLD */
     if (pid == 0) {
-        settle();
+        settle(runtime);
         _exit(0);
     }
     if (pid > 0)

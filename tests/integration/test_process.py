@@ -29,10 +29,9 @@ def test_args_and_env_are_passed_as_utf8(box: Runtime, bundle: Bundle) -> None:
     assert seen["env"][0].encode("latin-1").decode() == "GRÜSSE=grüße €"
 
 
-@not_for("runc", "crun", reason="they set HOME from the root filesystem's passwd")
-def test_environment_is_exactly_the_configured_one(box: Runtime, bundle: Bundle) -> None:
+def test_environment_is_exactly_the_configured_one_and_home(box: Runtime, bundle: Bundle) -> None:
     bundle.process["env"] = ["PATH=/bin", "A=1", "EMPTY=", "A2==", "B=x y"]
-    assert box.probe(bundle)["env"] == ["PATH=/bin", "A=1", "EMPTY=", "A2==", "B=x y"]
+    assert box.probe(bundle)["env"] == ["PATH=/bin", "A=1", "EMPTY=", "A2==", "B=x y", "HOME=/root"]
 
 
 def test_environment_keeps_its_order(box: Runtime, bundle: Bundle) -> None:
@@ -40,10 +39,9 @@ def test_environment_keeps_its_order(box: Runtime, bundle: Bundle) -> None:
     assert box.probe(bundle)["env"] == ["Z=1", "PATH=/bin", "HOME=/", "A=2"]
 
 
-@not_for("runc", "crun", reason="they set HOME from the root filesystem's passwd")
-def test_no_environment_is_an_empty_one(box: Runtime, bundle: Bundle) -> None:
+def test_no_environment_is_home_alone(box: Runtime, bundle: Bundle) -> None:
     del bundle.process["env"]
-    assert box.probe(bundle)["env"] == []
+    assert box.probe(bundle)["env"] == ["HOME=/root"]
 
 
 def test_cwd_is_the_configured_directory(box: Runtime, bundle: Bundle) -> None:

@@ -267,6 +267,31 @@ static void attributes(void)
     fprintf(out, "\"monotonic\":%lld,\"boottime\":%lld,", (long long)monotonic.tv_sec, (long long)boot.tv_sec);
 }
 
+/* How it is scheduled, on CPUs, for input and output, and where its memory comes from. */
+static void scheduling(void)
+{
+    struct { unsigned size, policy; unsigned long long flags; int nice; unsigned priority; unsigned long long times[3]; } a;
+    unsigned long long nodes[16] = { 0 };
+    int mode = -1;
+    cpu_set_t cpus;
+    memset(&a, 0, sizeof a);
+    syscall(SYS_sched_getattr, 0, &a, sizeof a, 0);
+    fprintf(out, "\"scheduler\":{\"policy\":%u,\"flags\":%llu,\"nice\":%d,\"priority\":%u,\"times\":[%llu,%llu,%llu]},",
+            a.policy, a.flags, a.nice, a.priority, a.times[0], a.times[1], a.times[2]);
+    long io = syscall(SYS_ioprio_get, 1, 0);
+    fprintf(out, "\"io_priority\":[%ld,%ld],\"cpu_list\":[", io >> 13, io & 7);
+    CPU_ZERO(&cpus);
+    sched_getaffinity(0, sizeof cpus, &cpus);
+    const char *comma = "";
+    for (int i = 0; i < CPU_SETSIZE; i++)
+        if (CPU_ISSET(i, &cpus)) {
+            fprintf(out, "%s%d", comma, i);
+            comma = ",";
+        }
+    syscall(SYS_get_mempolicy, &mode, nodes, 1024, 0, 0);
+    fprintf(out, "],\"memory_policy\":{\"mode\":%d,\"flags\":%d,\"nodes\":%llu},", mode & 0xff, mode & ~0xff, nodes[0]);
+}
+
 static void report(char **argv, const char *label, int with_stdin)
 {
     char cwd[4096];
@@ -291,8 +316,10 @@ static void report(char **argv, const char *label, int with_stdin)
     system_names();
     keyring();
     attributes();
+    scheduling();
     file("mountinfo", "/proc/self/mountinfo");
     file("cgroup", "/proc/self/cgroup");
+    file("label", "/proc/self/attr/current");
     file("oom_score_adj", "/proc/self/oom_score_adj");
     file("uid_map", "/proc/self/uid_map");
     file("gid_map", "/proc/self/gid_map");

@@ -128,10 +128,16 @@ def _leave(status: int, settler: str) -> NoReturn:
         for stream in (sys.stdout, sys.stderr):
             if stream is not None:
                 stream.flush()
-        # The child is ours: the launcher became this interpreter. It ends by itself, long before this.
         if settler.isascii() and settler.isdecimal() and int(settler) > 0:
-            os.waitpid(int(settler), WALL)
+            _end(int(settler))
     except OSError:
         pass  # ignoring: nobody reads the stream, or somebody has reaped the child
     finally:
         posix._exit(status)
+
+
+def _end(settler: int) -> None:
+    """The launcher's child is ours, as it became this interpreter. If it has been reaped, its pid may be another's."""
+    if os.waitpid(settler, os.WNOHANG | WALL)[0] == 0:
+        os.kill(settler, _signal.SIGKILL)
+        os.waitpid(settler, WALL)

@@ -92,6 +92,7 @@ def main(job: Job) -> NoReturn:
         from boxes.container import hooks
 
         hooks.run(job.config, "createContainer", state)
+    _complete(job, root)
     _become_inner(job, state)
 
 
@@ -147,6 +148,18 @@ def _hand_over_root(job: Job, root: roots.Root) -> None:
     old = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     os.dup2(tree, job.fds.root, inheritable=False)
     os.dup2(old, job.fds.old_root, inheritable=False)
+
+
+def _complete(job: Job, root: roots.Root) -> None:
+    """What inner's steps lack still: the procfs for labels, and where home is, which the finished root tells."""
+    if job.fds.proc >= 0:
+        from boxes.linux import lsm
+
+        os.dup2(lsm.open_attributes(), job.fds.proc, inheritable=False)
+    process = job.config.get("process")
+    if process and needs_home(process):
+        home = passwd.home(root.fd, (process.get("user") or {}).get("uid", 0))
+        execute_at_home(job.steps, process, home)
 
 
 def _become_inner(job: Job, state: dict[str, Any]) -> NoReturn:

@@ -258,7 +258,7 @@ class Creation:
         self.listening = channel.listen(f"{self.place.path}/{START_SOCKET}")
         state = self.fds.add(os.memfd_create("state", os.MFD_CLOEXEC))
         root, old_root = self.fds.add(os.dup(state)), self.fds.add(os.dup(state))
-        proc = self.fds.add(os.dup(self.waiting)) if self.labelled else -1
+        proc = self.fds.add(os.dup(state)) if self.labelled else -1
         return Descriptors(root, old_root, self.listening.fileno(), state, self.joins.get("mount", -1), proc=proc)
 
     # 3. processes
@@ -328,7 +328,9 @@ class Creation:
                 raise located(error, f"/linux/{kind}Mappings") from None
 
     def build(self) -> None:
-        """Let the builder mount; meanwhile make its cgroups and put it there, into that of memory last."""
+        """Let the builder mount; meanwhile make its cgroups and put it there, into that of memory as late as can be:
+        what it allocates from then on counts. Only a new cgroup namespace needs it earlier, being rooted at the
+        cgroups that its maker is in."""
         adjust.oom_score(self.pid, self.config.get("process") or {})
         channel.say(self.socket, "go")
         cgroups = self.cgroups or self.make_cgroup()
@@ -336,11 +338,14 @@ class Creation:
             cgroups.join_early(self.pid)
         self._prepare()
         channel.expect(self.socket, "mounted")
-        if not self.entered:
+        namespaced = "cgroup" in self.namespaces.new
+        if namespaced and not self.entered:
             cgroups.join_late(self.pid)
         shown = [[each.name, each.options, each.source, each.unified] for each in cgroups.mounts_for_container()]
         channel.say(self.socket, dump(shown))
         channel.expect(self.socket, "built")
+        if not namespaced and not self.entered:
+            cgroups.join_late(self.pid)
 
     def _prepare(self) -> None:
         """Load what comes next while the builder is busy."""

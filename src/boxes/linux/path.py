@@ -11,6 +11,7 @@ import errno
 import stat
 
 from boxes import system as os
+from boxes.linux import _syscalls as native
 from boxes.linux import flags as k
 from boxes.linux import syscalls
 
@@ -38,11 +39,11 @@ def open_in_root(root: int, path: str, flags: int = os.O_PATH) -> int:
 def find(root: int, path: str, flags: int = os.O_PATH) -> int | None:
     """The same, or None where there is nothing."""
     try:
-        return open_in_root(root, path, flags)
-    except OSError as error:
-        if error.errno in (errno.ENOENT, errno.ENOTDIR):
-            return None
-        raise
+        return native.openat2(root, path.lstrip("/") or ".", flags | os.O_CLOEXEC, 0, _RESOLVE)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError:
+        return open_in_root(root, path, flags)  # EAGAIN, or an error that is worth its words
 
 
 def make_directory(root: int, path: str, mode: int = 0o755) -> int:
@@ -68,10 +69,10 @@ def make_directory(root: int, path: str, mode: int = 0o755) -> int:
 
 
 def _deepest(root: int, names: list[str]) -> tuple[int, int]:
-    """The longest prefix of `names` that is there: how many, and its directory."""
+    """The longest prefix of `names` that is there, not counting all of them: how many, and its directory."""
     if len(names) > _DEPTH:
         raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG))
-    for count in range(len(names), 0, -1):
+    for count in range(len(names) - 1, 0, -1):
         found = find(root, "/".join(names[:count]), os.O_PATH | os.O_DIRECTORY)
         if found is not None:
             return count, found
@@ -79,25 +80,23 @@ def _deepest(root: int, names: list[str]) -> tuple[int, int]:
 
 
 def _enter(directory: int, name: str, mode: int) -> int:
+    made = True
     try:
         os.mkdir(name, mode, dir_fd=directory)
     except FileExistsError:
-        pass  # made meanwhile, or a link that dangles: the open below tells them apart
+        made = False  # by another meanwhile, or it is a link that dangles: the open below tells them apart
     except OSError as error:
         raise syscalls.rendered(error, f"mkdirat({syscalls.described(directory, name)})") from None
-    else:
-        _set_mode(directory, name, mode)
-    return syscalls.openat2(directory, name, _DIRECTORY, resolve=k.RESOLVE_BENEATH)
+    fd = syscalls.openat2(directory, name, _DIRECTORY, resolve=k.RESOLVE_BENEATH)
+    if made:
+        _set_mode(fd, mode)
+    return fd
 
 
-def _set_mode(directory: int, name: str, mode: int) -> None:
+def _set_mode(fd: int, mode: int) -> None:
     """The umask took its part of a new object's mode; through the descriptor nobody can swap the object."""
-    fd = syscalls.openat2(directory, name, os.O_PATH | os.O_NOFOLLOW, resolve=k.RESOLVE_BENEATH)
-    try:
-        if stat.S_IMODE(os.fstat(fd).st_mode) != mode:
-            os.chmod(f"/proc/self/fd/{fd}", mode)
-    finally:
-        os.close(fd)
+    if stat.S_IMODE(os.fstat(fd).st_mode) != mode:
+        os.chmod(f"/proc/self/fd/{fd}", mode)
 
 
 def make_file(root: int, path: str, mode: int = 0o644) -> int:

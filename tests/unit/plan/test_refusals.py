@@ -1,0 +1,65 @@
+"""What is not supported is refused, with its place, and nothing else is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from boxes.errors import ConfigError, UnsupportedError
+from boxes.plan.refusals import refuse
+
+MAPPING = [{"containerID": 0, "hostID": 1000, "size": 1}]
+
+
+def with_mount(**mount: Any) -> dict[str, Any]:
+    other = {"destination": "/proc", "type": "proc", "options": ["nosuid", "ro"]}
+    return {"mounts": [other, {"destination": "/a", "source": "/a", **mount}]}
+
+
+@pytest.mark.parametrize(
+    "config, pointer",
+    [
+        ({"linux": {"netDevices": {"eth0": {}}}}, "/linux/netDevices"),
+        ({"linux": {"intelRdt": {}}}, "/linux/intelRdt"),
+        (with_mount(uidMappings=MAPPING, gidMappings=MAPPING), "/mounts/1/uidMappings"),
+        *((with_mount(options=["bind", option]), "/mounts/1/options/1") for option in ("idmap", "ridmap")),
+        *(
+            (with_mount(options=["bind", f"{option}=uids=@0-1-2"]), "/mounts/1/options/1")
+            for option in ("idmap", "ridmap")
+        ),
+        *((with_mount(options=["bind", option]), "/mounts/1/options/1") for option in ("copy-symlink", "src-nofollow")),
+        (with_mount(options=["dest-nofollow"]), "/mounts/1/options/0"),
+        (with_mount(options=["tmpcopyup"], type="tmpfs"), "/mounts/1/options/0"),
+    ],
+)
+def test_unsupported_is_refused_with_its_place(config: dict[str, Any], pointer: str) -> None:
+    with pytest.raises(UnsupportedError) as error:
+        refuse(config)
+    assert error.value.pointer == pointer
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {},
+        {"linux": {}, "mounts": []},
+        with_mount(options=["bind", "ro", "size=1"]),
+        with_mount(uidMappings=[], gidMappings=[]),
+        {"annotations": {"run.oci.keep_original_groups": "1"}},
+        {"process": {"scheduler": {"policy": "SCHED_DEADLINE"}}},
+        {"process": {"scheduler": {"policy": "SCHED_RR"}}, "hooks": {"startContainer": [{"path": "/a"}]}},
+    ],
+)
+def test_the_rest_is_not(config: dict[str, Any]) -> None:
+    refuse(config)
+
+
+def test_hooks_of_a_process_that_cannot_fork_are_refused() -> None:
+    process = {"scheduler": {"policy": "SCHED_DEADLINE", "flags": []}}
+    config = {"process": process, "hooks": {"startContainer": [{"path": "/a"}]}}
+    with pytest.raises(ConfigError, match="RESET_ON_FORK") as error:
+        refuse(config)
+    assert error.value.pointer == "/process/scheduler/policy"
+    process["scheduler"]["flags"] = ["SCHED_FLAG_RESET_ON_FORK"]
+    refuse(config)
