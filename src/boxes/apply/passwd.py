@@ -6,7 +6,7 @@ host, which might ask a directory service, has a part in it.
 
 from __future__ import annotations
 
-import stat
+import _stat as stat
 
 from boxes import system as os
 from boxes.linux import path

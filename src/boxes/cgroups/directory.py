@@ -5,8 +5,8 @@ It is reached by a descriptor, opened beneath the mount point without following 
 
 from __future__ import annotations
 
+import _stat as stat
 import errno
-import stat
 
 from boxes import system as os
 from boxes.linux import flags as k

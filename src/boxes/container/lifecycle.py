@@ -303,7 +303,6 @@ def _is_dying(journal: dict[str, Any], found: str) -> bool:
 
 def run(store: Store, id: str, options: CreateOptions, *, detach: bool = False, keep: bool = False) -> int:
     """create and start in one; unless detached, wait for the end, delete, and return the exit status."""
-    from boxes.container import foreground
     from boxes.container.creation import Creation
 
     if not detach and not options.no_subreaper:
@@ -317,6 +316,8 @@ def run(store: Store, id: str, options: CreateOptions, *, detach: bool = False, 
             _start(making.place, making.journal, making.config)
             making.finish()
             return 0
+        from boxes.container import foreground
+
         with foreground.Signals() as signals:
             making.size_terminal()
             _start(making.place, making.journal, making.config)

@@ -7,8 +7,8 @@ to a path of the host.
 
 from __future__ import annotations
 
+import _stat as stat
 import errno
-import stat
 
 from boxes import system as os
 from boxes.linux import _syscalls as native

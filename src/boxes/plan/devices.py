@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import stat
+import _stat as stat
 
 from boxes import system as os
 from boxes.apply import operations as op

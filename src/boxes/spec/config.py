@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import _stat as stat
 import errno
-import stat
 
 from boxes import system as os
 from boxes.errors import ConfigError
