@@ -7,7 +7,7 @@ in their order and without the import system's ceremony. A module is taken from 
 one that was compiled (by time and size, as for a .pyc). Without the file, or with an old one, all works, later.
 
     file: u32 size of the head, head (marshal: code of `_FINDER`, entries), code of the modules (marshal)
-    entries: {name: (offset, size, path, is a package, time and size of the source, names of what it needs, in order)}
+    entries: {name: (offset, size, path, is a package, time and size of the source, names of what it imports)}
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ class Bundle:
         if entry is None or not current(entry):
             return None
         for needed in entry[6]:
-            if needed not in modules and not make(needed):
-                break
+            if needed not in modules:
+                make(needed, (name,))
         spec = ModuleSpec(name, Bundle, origin=entry[2], is_package=entry[3])
         spec.has_location = True
         if entry[3]:
@@ -62,10 +62,15 @@ def current(entry):
 def execute(module, entry):
     exec(loads(pread(fd, entry[1], start + entry[0])), module.__dict__)
 
-def make(name):
+def make(name, above):
     entry = entries[name]
-    if not current(entry):
-        return False
+    if name in above or not current(entry):
+        return
+    for needed in entry[6]:
+        if needed not in modules:
+            make(needed, (*above, name))
+    if name in modules:
+        return
     module = modules[name] = Module(name)
     module.__file__ = entry[2]
     parent, _, leaf = name.rpartition(".")
@@ -79,7 +84,6 @@ def make(name):
         del modules[name]
         raise
     setattr(modules[parent], leaf, module)
-    return True
 
 modules = sys.modules
 modules["boxes"].bundled = True
@@ -106,16 +110,16 @@ def refresh() -> None:
             pass  # as it was: it works without
 
 
-def write(package: str) -> None:
-    """Write the file anew, whole or not at all. Raises OSError."""
+def write(package: str, installed: str | None = None) -> None:
+    """Write the file anew, whole or not at all; `installed`: where the package will be, if not here. Raises OSError."""
     sources = _sources(package)
-    needs = {name: _needs(name, source, sources) for name, source in sources.items()}
     entries: dict[str, Entry] = {}
     codes = bytearray()
     for name, source in sources.items():
-        code, time, size = _compiled(source)
-        order = tuple(found for found in _ordered(name, needs) if found != name)
-        entries[name] = (len(codes), len(code), source, source.endswith("/__init__.py"), time, size, order)
+        shown = (installed or package) + source[len(package) :]
+        code, time, size = _compiled(source, shown)
+        needed = tuple(_needs(name, source, sources))
+        entries[name] = (len(codes), len(code), shown, shown.endswith("/__init__.py"), time, size, needed)
         codes += code
     head = marshal.dumps((compile(_FINDER, "<bundle>", "exec"), entries))
     _replace(path(package), len(head).to_bytes(4, "little") + head + codes)
@@ -161,26 +165,11 @@ def _needs(name: str, source: str, sources: dict[str, str]) -> list[str]:
     return [module for module in found if module in sources]
 
 
-def _ordered(name: str, needs: dict[str, list[str]]) -> list[str]:
-    """A module after all that it needs."""
-    done: dict[str, None] = {}
-
-    def visit(module: str, above: tuple[str, ...]) -> None:
-        if module in done or module in above:
-            return
-        for needed in needs[module]:
-            visit(needed, (*above, module))
-        done[module] = None
-
-    visit(name, ())
-    return list(done)
-
-
-def _compiled(source: str) -> tuple[bytes, int, int]:
-    """A module's code, and its source's time and size."""
+def _compiled(source: str, shown: str) -> tuple[bytes, int, int]:
+    """A module's code, which calls its source `shown`, and the source's time and size."""
     with open(source, "rb") as file:
         facts = os.fstat(file.fileno())
-        code = compile(file.read(), source, "exec", dont_inherit=True, optimize=2)
+        code = compile(file.read(), shown, "exec", dont_inherit=True, optimize=2)
     return marshal.dumps(code), int(facts.st_mtime) & 0xFFFFFFFF, facts.st_size
 
 

@@ -63,3 +63,22 @@ def makedirs(path: str, mode: int, *, exist_ok: bool = False) -> None:
     except FileExistsError:
         if not (exist_ok and isdir(path)):
             raise
+
+
+def write_all(fd: int, content: bytes | memoryview) -> None:
+    view = memoryview(content)
+    while view:
+        view = view[posix.write(fd, view) :]
+
+
+def read_all(fd: int, limit: int) -> bytes:
+    """What is left to read, at most `limit` bytes."""
+    parts = []
+    left = limit
+    while left > 0:
+        part = posix.read(fd, min(left, 1 << 16))
+        if not part:
+            break
+        parts.append(part)
+        left -= len(part)
+    return b"".join(parts)

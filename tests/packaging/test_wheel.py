@@ -111,7 +111,10 @@ def test_make_install_honours_prefix_and_destdir(tmp_path: Path, prefix: str) ->
     (source,) = tmp_path.rglob("errors.py")
     assert list(source.parent.glob("__pycache__/errors.*.pyc"))
     paths = os.fsencode(tmp_path), os.fsencode(CHECKOUT)  # of the build: they mean nothing to who installs the package
-    texts = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
+    # The bundle was written anew by the box that just ran from where it is packed.
+    texts = [
+        path.read_bytes() for path in tmp_path.rglob("*") if path.is_file() and not path.name.startswith("bundle.c")
+    ]
     assert not [text for text in texts if any(path in text for path in paths)]
     output(SYSTEM_PYTHON, CHECKOUT / "scripts/install-files", "--destdir", tmp_path, "--remove", prefix)
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]

@@ -41,7 +41,11 @@ def cgroups(root: Root, operation: op.Cgroups, hierarchies: list[Hierarchy]) -> 
     fd = path.make_directory(root.fd, operation.target)
     try:
         tree = place_new(
-            "tmpfs", "cgroup", ("mode=755",), k.MOUNT_ATTR_NOSUID | k.MOUNT_ATTR_NODEV | k.MOUNT_ATTR_NOEXEC, fd
+            "tmpfs",
+            "cgroup",
+            ("mode=755", *root.context),
+            k.MOUNT_ATTR_NOSUID | k.MOUNT_ATTR_NODEV | k.MOUNT_ATTR_NOEXEC,
+            fd,
         )
     finally:
         os.close(fd)

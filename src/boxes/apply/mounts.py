@@ -31,12 +31,25 @@ def filesystem(root: Root, operation: op.Filesystem) -> None:
     try:
         _check_not_proc(target, operation.target, operation.over_proc)
         mount = _new(root, operation, target)
+        if operation.copy_up:
+            _copy_up(operation, target, mount)
+        if operation.label:
+            os.setxattr(attributes.path(mount), "security.selinux", operation.label.encode())
     finally:
         os.close(target)
     if operation.readonly_later:
         root.later.append(mount)
     else:
         os.close(mount)
+
+
+def _copy_up(operation: op.Filesystem, target: int, mount: int) -> None:
+    """Into a mount that nobody but this process has seen. It looks like what it covers, unless its options differ."""
+    from boxes.apply.copy_up import copy_up
+
+    if not any(entry.startswith("mode=") for entry in operation.data):
+        os.chmod(attributes.path(mount), stat.S_IMODE(os.fstat(target).st_mode))
+    copy_up(target, mount)
 
 
 def _directory(root: Root, target: str, *, ordinary: bool) -> int:
@@ -114,15 +127,24 @@ def _new_by_path(root: Root, operation: op.Filesystem, target: int, late: int) -
     wanted = operation.attributes
     flags = operation.flags | attributes.as_mount_flags((wanted.set | wanted.recursive_set) & ~late)
     name = attributes.path(target)
-    syscalls.mount(operation.source, name, operation.kind, flags, ",".join(operation.data))
+    syscalls.mount(operation.source, name, operation.kind, flags, ",".join(map(_quoted, operation.data)))
     # `target` is what lies below the new mount now; looked up again, the name gives the mount itself.
     mount = path.open_in_root(root.fd, operation.target)
     _propagate_new(mount, wanted)
     return mount
 
 
+def _quoted(entry: str) -> str:
+    """A security context has commas of its own, which quotes keep together: mount(8)."""
+    key, _, value = entry.partition("=")
+    return f'{key}="{value}"' if key.endswith("context") and "," in value else entry
+
+
 def bind(root: Root, operation: op.Bind) -> None:
     opened = root.sources.pop((operation.pointer, operation.target), None)
+    if operation.idmap and opened is None:
+        text = "only root may let a mount show other owners"
+        raise syscalls.rendered(OSError(errno.EPERM, text), f'mount_setattr("{operation.source}", MOUNT_ATTR_IDMAP)')
     tree = clone_tree(k.AT_FDCWD, operation.source, recursive=operation.recursive) if opened is None else opened
     try:
         target = _bind_target(root, operation, tree)
@@ -184,7 +206,8 @@ def _empty(root: Root) -> int:
         return clone_tree(root.empty, "", recursive=False)
     context = syscalls.fsopen("tmpfs")
     try:
-        for key, value in (("source", "tmpfs"), ("nr_blocks", "1"), ("nr_inodes", "1")):
+        for setting in ("source=tmpfs", "nr_blocks=1", "nr_inodes=1", *root.context):
+            key, _, value = setting.partition("=")
             syscalls.fsconfig_string(context, key, value)
         syscalls.fsconfig_create(context)
         root.empty = syscalls.fsmount(

@@ -61,7 +61,8 @@ class Filesystem(Operation):
     """Mount a new filesystem: fsopen(2) … move_mount(2).
 
     `data` are its own options, ``key=value`` or ``key``; `flags` the superblock's MS_* flags. `ordinary`: every
-    component of the target must be a real directory. `readonly_later`: files are to be made in it first.
+    component of the target must be a real directory. `readonly_later`: files are to be made in it first; `copy_up`: the
+    target's own are. `label`: of its root, where SELinux takes none for the whole.
     """
 
     fields: ClassVar[dict[str, Any]] = {
@@ -75,6 +76,7 @@ class Filesystem(Operation):
         "over_proc": False,
         "readonly_later": False,
         "copy_up": False,
+        "label": "",
     }
     target: str
     kind: str
@@ -86,13 +88,14 @@ class Filesystem(Operation):
     over_proc: bool
     readonly_later: bool
     copy_up: bool
+    label: str
 
 
 class Bind(Operation):
     """Mount what `source` is on the host: open_tree(2), mount_setattr(2), move_mount(2).
 
     `over_proc`: the target may be one of procfs; `proc`: the source must be; `mode` is for the directory, should it
-    have to be made.
+    have to be made; `idmap`: (uids, gids, whether mounts below are meant too), mappings as of a user namespace.
     """
 
     fields: ClassVar[dict[str, Any]] = {
@@ -103,6 +106,7 @@ class Bind(Operation):
         "over_proc": False,
         "proc": False,
         "mode": 0o755,
+        "idmap": None,
     }
     target: str
     source: str
@@ -111,6 +115,7 @@ class Bind(Operation):
     over_proc: bool
     proc: bool
     mode: int
+    idmap: Any
 
 
 class Remount(Operation):

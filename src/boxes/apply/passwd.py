@@ -10,7 +10,6 @@ import _stat as stat
 
 from boxes import system as os
 from boxes.linux import path
-from boxes.linux.fd import read_all
 
 _LIMIT = 1 << 20  # bytes; a larger file is read so far
 
@@ -44,6 +43,6 @@ def _read(root: int) -> bytes:
     finally:
         os.close(found)
     try:
-        return read_all(fd, _LIMIT)
+        return os.read_all(fd, _LIMIT)
     finally:
         os.close(fd)

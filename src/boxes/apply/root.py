@@ -14,13 +14,17 @@ class Root:
 
     `sources`: trees the runtime opened in the host's mount namespace, by the operation's pointer and target; `cut`: the
     propagation that separates these from the host's (MS_*). `later`: mounts to be made read-only at the end; `empty`:
-    the read-only tmpfs that masks directories, once there is one.
+    the read-only tmpfs that masks directories, once there is one. `context`: the option by which SELinux labels a tmpfs
+    that nobody asked for.
     """
 
-    def __init__(self, fd: int, *, sources: dict[tuple[str, str], int], cut: int) -> None:
+    def __init__(
+        self, fd: int, *, sources: dict[tuple[str, str], int], cut: int, context: tuple[str, ...] = ()
+    ) -> None:
         self.fd = fd
         self.sources = sources
         self.cut = cut
+        self.context = context
         self.later: list[int] = []
         self.empty: int | None = None
 

@@ -98,6 +98,10 @@ class Legacy(Manager):
         except FileNotFoundError:
             return False
 
+    def frozen_sign(self) -> tuple[str, str] | None:
+        freezer = self._directory("freezer")
+        return None if freezer is None else (f"{freezer.path}/freezer.self_freezing", "1\n")
+
     def mounts_for_container(self) -> list[Mountable]:
         return [
             Mountable(

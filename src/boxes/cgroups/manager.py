@@ -112,6 +112,10 @@ class Manager:
     def is_frozen(self) -> bool:
         return False
 
+    def frozen_sign(self) -> tuple[str, str] | None:
+        """A file, and what it holds if and only if the container is frozen: for who asks without a manager."""
+        return None
+
     def mounts_for_container(self) -> list[Mountable]:
         return []
 

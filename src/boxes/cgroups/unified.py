@@ -94,6 +94,9 @@ class Unified(Manager):
         except FileNotFoundError:
             return False
 
+    def frozen_sign(self) -> tuple[str, str] | None:
+        return (f"{self.directories[0].path}/cgroup.freeze", "1\n") if self.directories else None
+
     def mounts_for_container(self) -> list[Mountable]:
         return [Mountable("", "", directory.path, unified=True) for directory in self.directories]
 

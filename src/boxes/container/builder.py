@@ -17,7 +17,7 @@ from boxes.container import channel
 from boxes.errors import refused
 from boxes.linux import flags as k
 from boxes.linux import syscalls
-from boxes.linux.fd import inherit, sealed, write_all
+from boxes.linux.fd import inherit, sealed
 from boxes.plan.process import execute_at_home, needs_home
 from boxes.spec.document import dump, parse
 from boxes.spec.state import oci_state
@@ -139,7 +139,15 @@ def _enter_root(job: Job) -> roots.Root:
         roots.attach(tree, cut)
     except OSError as error:
         raise refused("cannot mount the root", error, pointer="/root/path") from error
-    return roots.Root(tree, sources=job.sources, cut=cut)
+    return roots.Root(tree, sources=job.sources, cut=cut, context=_context(job))
+
+
+def _context(job: Job) -> tuple[str, ...]:
+    if not job.facts.mount_label:
+        return ()
+    from boxes.plan import labels
+
+    return labels.context("tmpfs", job.facts.mount_label, job.config)
 
 
 def _hand_over_root(job: Job, root: roots.Root) -> None:
@@ -164,7 +172,7 @@ def _complete(job: Job, root: roots.Root) -> None:
 
 def _become_inner(job: Job, state: dict[str, Any]) -> NoReturn:
     state["status"] = "created"
-    write_all(job.fds.state, dump(state).encode())
+    os.write_all(job.fds.state, dump(state).encode())
     preserved = list(range(3, 3 + job.facts.preserve))
     report = job.socket.fileno()
     steps = sealed("plan", job.steps.encode())

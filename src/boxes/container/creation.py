@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import _signal
-import time
 
 from boxes import log
 from boxes import system as os
 from boxes.cgroups import layout as layouts
-from boxes.container import adjust, channel, host, stage, status, terminals
+from boxes.container import adjust, channel, host, journals, stage, status, terminals
 from boxes.container.store import START_SOCKET
 from boxes.errors import BoxesError, ConfigError, UnsupportedError, located, refused
-from boxes.linux import flags as k
 from boxes.linux import procfs
 from boxes.linux.fd import Fds
 from boxes.plan import refusals
@@ -161,36 +159,13 @@ class Creation:
         available = host.ALL if self.facts.has_own("user") else self.capabilities
         return seccomp.prepare(self.config, self.config["process"], hooks, available, self.store.runtime)
 
-    def _rootless(self) -> bool:
-        return not self.privileged if self.options.rootless == "auto" else self.options.rootless == "true"
-
     # 2. everything below is in the journal before it is made
 
     def claim(self) -> None:
         """Take the id, and write down what comes."""
         self.place = self.store.new(self.id)
         self.claimed = True
-        own = os.getpid()
-        self.journal = {
-            "version": 1,
-            "id": self.id,
-            "bundle": self.bundle,
-            "rootfs": self.rootfs,
-            "annotations": self.config.get("annotations") or {},
-            "created": _now(),
-            "owner": os.geteuid(),
-            "boot": procfs.boot_id(),
-            "maker": [own, procfs.start_time(own)],
-            "status": status.CREATING,
-            "options": {
-                "no_pivot": self.options.no_pivot,
-                "no_new_keyring": self.options.no_new_keyring,
-                "preserve": self.preserved,
-            },
-            "own_pids": "pid" in self.namespaces.new,  # then all processes end with the init
-            "poststop": bool((self.config.get("hooks") or {}).get("poststop")),
-            "cgroups": None,
-        }
+        self.journal = journals.begin(self.facts, self.config, self.options)
         try:
             self.place.write_state("config.json", dump(self.config).encode())
             self.place.save(self.journal)
@@ -217,13 +192,16 @@ class Creation:
             made = managers.disabled()
         else:
             path = linux.get("cgroupsPath")
-            made = managers.open_manager(self.layout, path, self.id, rootless=self._rootless())
+            rootless = self.options.rootless
+            rootless_cgroups = rootless == "true" or (rootless == "auto" and not self.privileged)
+            made = managers.open_manager(self.layout, path, self.id, rootless=rootless_cgroups)
         self.cgroups = made
         limits = settings(linux.get("resources"), made.kind)
         self.journal["cgroups"] = made.record()
         self.place.save(self.journal)
         made.make()
         self.journal["cgroups"] = made.record()
+        self.journal["frozen_sign"] = made.frozen_sign()
         made.apply(limits)
         return made
 
@@ -236,19 +214,11 @@ class Creation:
         self.numbers = self._reserve()
         if not self.facts.has_own("mount"):
             self.tree = self.fds.add(os.open(self.rootfs, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
-        elif self.privileged and self.facts.has_own("user"):
-            self.tree = self.fds.add(self._opened(self.rootfs, True, "/root/path"))
-            for bind in self.planned.plan.binds:
-                tree = self._opened(bind.source, bind.recursive, f"{bind.pointer}/source")
-                self.sources[bind.pointer, bind.target] = self.fds.add(tree)
+        elif self.privileged and (self.facts.has_own("user") or refusals.idmapped(self.config)):
+            from boxes.container import sources
 
-    def _opened(self, path: str, recursive: bool, pointer: str) -> int:
-        from boxes.apply.root import clone_tree
-
-        try:
-            return clone_tree(k.AT_FDCWD, path, recursive=recursive)
-        except OSError as error:
-            raise refused("cannot open the source", error, pointer=pointer) from error
+            self.tree = self.fds.add(sources.open_root(self.rootfs))
+            self.sources = sources.open_binds(self.planned.plan.binds, self.fds)
 
     def _reserve(self) -> Descriptors:
         """The numbers of descriptors that inner's steps name: what they refer to is put there later."""
@@ -360,12 +330,10 @@ class Creation:
         if self.config.get("hooks"):
             from boxes.container import hooks
 
-            hooks.run(self.config, "prestart", self.state(status.CREATED))
-            hooks.run(self.config, "createRuntime", self.state(status.CREATING))
+            state = oci_state(self.id, status.CREATED, self.pid, self.bundle, self.config.get("annotations"))
+            hooks.run(self.config, "prestart", state)
+            hooks.run(self.config, "createRuntime", state | {"status": status.CREATING})
         channel.say(self.socket, "hooked")
-
-    def state(self, name: str) -> dict[str, Any]:
-        return oci_state(self.id, name, self.pid, self.bundle, self.config.get("annotations"))
 
     def wait_until_ready(self) -> None:
         """From here on the builder is inner: its reports are numbers."""
@@ -431,9 +399,3 @@ class Creation:
                 self.place.remove()
         except BoxesError as error:
             log.warning(f"ignoring: {error}")
-
-
-def _now() -> str:
-    """RFC 3339 with nanoseconds."""
-    seconds, fraction = divmod(time.time_ns(), 10**9)
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{fraction:09d}Z"

@@ -12,7 +12,7 @@ import select
 from boxes import log
 from boxes import system as os
 from boxes.errors import HookError
-from boxes.linux.fd import read_all, sealed
+from boxes.linux.fd import sealed
 from boxes.plan.failures import hook_failed, hook_timed_out
 from boxes.spec.document import dump
 
@@ -101,5 +101,5 @@ def _wait(pid: int, timeout: int | None) -> int | None:
 
 def _said(output: int) -> str:
     os.lseek(output, 0, os.SEEK_SET)
-    text = read_all(output, 1 << 16).decode("utf-8", "replace").strip()
+    text = os.read_all(output, 1 << 16).decode("utf-8", "replace").strip()
     return text[-_SHOWN:].replace("\n", "; ")

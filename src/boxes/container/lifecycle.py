@@ -11,9 +11,7 @@ This is the only place that orders things; how each is done is elsewhere.
 from __future__ import annotations
 
 import _signal
-import _socket
 import errno
-import select
 
 from boxes import log
 from boxes import system as os
@@ -23,7 +21,6 @@ from boxes.container.status import cgroups_of
 from boxes.container.store import START_SOCKET, Place, Store
 from boxes.errors import BoxesError, InternalError, NotFoundError, StateError, refused
 from boxes.linux import procfs
-from boxes.linux.fd import with_short_path
 from boxes.spec.state import oci_state
 
 TYPE_CHECKING = False
@@ -105,7 +102,10 @@ def _run_poststart(journal: dict[str, Any], config: dict[str, Any]) -> None:
 
 def _begin(place: Place, journal: dict[str, Any], config: dict[str, Any]) -> None:
     """Say "start" to inner, and hear how it went: the socket closes when the program has replaced it."""
+    import _socket
+
     from boxes.container.reports import Reports
+    from boxes.linux.fd import with_short_path
 
     if "process" not in config:
         raise StateError("the config has no process to start", pointer="/process")
@@ -149,6 +149,8 @@ def _stop(journal: dict[str, Any]) -> None:
 
 
 def _ended(pidfd: int, seconds: float) -> bool:
+    import select
+
     poll = select.poll()
     poll.register(pidfd, select.POLLIN)
     return bool(poll.poll(seconds * 1000))
@@ -244,8 +246,8 @@ def delete(store: Store, id: str, *, force: bool = False) -> None:
 
 def _delete(place: Place, journal: dict[str, Any], *, force: bool) -> None:
     found = status.of(place, journal)
-    if found != status.STOPPED:
-        if force:
+    if found != status.STOPPED or status.alive(journal):  # a process whose creation was cut short waits in vain
+        if force or found == status.STOPPED:
             _destroy_processes(journal)
         elif not _is_dying(journal, found):
             raise StateError(

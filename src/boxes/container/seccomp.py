@@ -11,7 +11,7 @@ from _struct import pack, unpack_from
 from boxes import system as os
 from boxes.errors import BoxesError, InternalError, UnsupportedError, refused
 from boxes.linux import syscalls
-from boxes.linux.fd import connect_stream, read_all, send_fd, write_all
+from boxes.linux.fd import connect_stream, send_fd
 from boxes.plan import seccomp as planned
 from boxes.plan.seccomp import POINTER, Filter
 from boxes.spec.document import dump, parse
@@ -96,7 +96,7 @@ def _kept(directory: str, name: str) -> tuple[bytes, Held] | None:
     try:
         fd = _ours(os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=holder), name)
         try:
-            content = read_all(fd, _LARGEST)
+            content = os.read_all(fd, _LARGEST)
         finally:
             os.close(fd)
         return _unpacked(content)
@@ -151,7 +151,7 @@ def _keep(runtime: str, name: str, program: bytes, held: Held) -> None:
         made = f"{name}.{os.getpid()}"
         fd = os.open(made, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=holder)
         try:
-            write_all(fd, _packed(program, held))
+            os.write_all(fd, _packed(program, held))
             os.rename(made, name, src_dir_fd=holder, dst_dir_fd=holder)
         except OSError:
             os.unlink(made, dir_fd=holder)
@@ -201,7 +201,7 @@ def _compile(profile: dict[str, Any], flags: int) -> tuple[bytes, Held]:
         if errno:
             raise parts.failed(taken, errno, version)
         os.lseek(fd, 0, os.SEEK_SET)
-        program = rules.unknown_calls(profile, machine, syscalls.seccomp_number) + read_all(fd, _LARGEST)
+        program = rules.unknown_calls(profile, machine, syscalls.seccomp_number) + os.read_all(fd, _LARGEST)
     finally:
         os.close(fd)
     rules.check_length(program)

@@ -13,7 +13,6 @@ import fcntl
 from boxes import system as os
 from boxes.errors import ConfigError, ExistsError, InternalError, NotFoundError, UsageError, refused
 from boxes.linux import procfs
-from boxes.linux.fd import read_all, write_all
 from boxes.spec.document import dump, parse
 
 TYPE_CHECKING = False
@@ -192,7 +191,7 @@ def replace(path: str, content: bytes, mode: int = 0o600) -> None:
     fd = os.open(made, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
     try:
         try:
-            write_all(fd, content)
+            os.write_all(fd, content)
         finally:
             os.close(fd)
         os.rename(made, path)
@@ -204,7 +203,7 @@ def replace(path: str, content: bytes, mode: int = 0o600) -> None:
 def _read(path: str) -> bytes:
     fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
-        return read_all(fd, _LIMIT)
+        return os.read_all(fd, _LIMIT)
     finally:
         os.close(fd)
 

@@ -58,7 +58,7 @@ def sealed(name: str, content: bytes, *, executable: bool = False) -> int:
             raise rendered(error, f'memfd_create("{name}")') from None
         fd = os.memfd_create(name, k.MFD_CLOEXEC | k.MFD_ALLOW_SEALING)
     try:
-        write_all(fd, content)
+        os.write_all(fd, content)
         os.lseek(fd, 0, os.SEEK_SET)
         os.fchmod(fd, 0o555 if executable else 0o444)
         fcntl.fcntl(fd, k.F_ADD_SEALS, _SEALS)
@@ -66,25 +66,6 @@ def sealed(name: str, content: bytes, *, executable: bool = False) -> int:
         os.close(fd)
         raise
     return fd
-
-
-def write_all(fd: int, content: bytes | memoryview) -> None:
-    view = memoryview(content)
-    while view:
-        view = view[os.write(fd, view) :]
-
-
-def read_all(fd: int, limit: int) -> bytes:
-    """What is left to read, at most `limit` bytes."""
-    parts = []
-    left = limit
-    while left > 0:
-        part = os.read(fd, min(left, 1 << 16))
-        if not part:
-            break
-        parts.append(part)
-        left -= len(part)
-    return b"".join(parts)
 
 
 def inherit(*fds: int) -> None:

@@ -105,14 +105,12 @@ CGROUP_SUPER_MAGIC = 0x27E0EB
 CGROUP2_SUPER_MAGIC = 0x63677270
 SELINUX_MAGIC = 0xF97CFF8C
 
-# <fcntl.h>: file seals and locks of an open file description
+# <fcntl.h>: file seals
 F_ADD_SEALS = 1033
 F_SEAL_SEAL = 0x1
 F_SEAL_SHRINK = 0x2
 F_SEAL_GROW = 0x4
 F_SEAL_WRITE = 0x8
-F_OFD_GETLK = 36
-F_OFD_SETLK = 37
 
 # <linux/memfd.h>
 MFD_CLOEXEC = 0x1

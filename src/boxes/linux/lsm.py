@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from boxes import system as os
 from boxes.linux import flags as k
-from boxes.linux import procfs, syscalls
+from boxes.linux import privateproc, syscalls
 
 _READ_ONLY = 1  # ST_RDONLY of statvfs(3)
 
@@ -36,7 +36,7 @@ def open_attributes() -> int:
     """A procfs to write a process's own labels through: one that nobody else can reach and nothing can be mounted over,
     or the host's where the kernel refuses to make one, as in a user namespace that shares the pid namespace."""
     try:
-        return procfs.private(subset=True)
+        return privateproc.private(subset=True)
     except OSError:
         fd = os.open("/proc", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         if syscalls.filesystem(fd) == k.PROC_SUPER_MAGIC:

@@ -1,7 +1,6 @@
 """What /proc tells of processes and namespaces.
 
-Only the host's procfs is read here, before anything of a container is in reach. What is written for a container goes
-through `private`, a procfs that nobody else can reach and nothing can be mounted over (CVE-2025-52881).
+Only the host's procfs is read here, before anything of a container is in reach.
 """
 
 from __future__ import annotations
@@ -9,8 +8,6 @@ from __future__ import annotations
 import errno
 
 from boxes import system as os
-from boxes.linux import flags as k
-from boxes.linux import syscalls
 
 _PF_EXITING = 0x4  # <linux/sched.h>, of the flags in /proc/PID/stat
 _SIGKILL = 1 << 8  # in a mask of signals
@@ -43,7 +40,8 @@ def open_process(pid: int, started: int) -> int | None:
     except OSError as error:
         if error.errno in (errno.ESRCH, errno.EINVAL):
             return None
-        raise syscalls.rendered(error, f"pidfd_open({pid})") from None
+        error.filename = f"/proc/{pid}"
+        raise
     # The order matters: once the pidfd is open, the start time read is that of its process or of nobody.
     if start_time(pid) == started:
         return fd
@@ -81,32 +79,6 @@ def in_initial_user_namespace() -> bool:
 def threads() -> int:
     """How many threads this process has."""
     return len(os.listdir("/proc/self/task"))
-
-
-def private(*, subset: bool = False) -> int:
-    """A new procfs of the pid namespace of the caller, attached nowhere. `subset`: processes only (Linux 5.8)."""
-    context = syscalls.fsopen("proc")
-    try:
-        if subset:
-            syscalls.fsconfig_string(context, "subset", "pid")
-        syscalls.fsconfig_create(context)
-        return syscalls.fsmount(context, 0)
-    finally:
-        os.close(context)
-
-
-def write_beneath(proc: int, path: str, value: bytes) -> None:
-    """Write to a file of a procfs, following nothing and leaving it nowhere."""
-    resolve = k.RESOLVE_BENEATH | k.RESOLVE_NO_XDEV | k.RESOLVE_NO_SYMLINKS
-    fd = syscalls.openat2(proc, path, os.O_WRONLY, resolve=resolve)
-    try:
-        if syscalls.filesystem(fd) != k.PROC_SUPER_MAGIC:
-            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), path)
-        os.write(fd, value)
-    except OSError as error:
-        raise syscalls.rendered(error, f'write("/proc/{path}", {value.decode("ascii", "replace")!r})') from None
-    finally:
-        os.close(fd)
 
 
 def _read(path: str) -> bytes:

@@ -51,11 +51,6 @@ def _mount(mount: dict[str, Any], pointer: str, config: dict[str, Any], facts: F
         ]
     if found.bind or kind in ("bind", "none"):
         return [_bind(mount, pointer, target, found, over_proc, facts)]
-    data = [entry for entry in found.data if not _unmapped_group(kind, entry, facts)]
-    if facts.mount_label:
-        from boxes.plan import labels
-
-        data += labels.context(kind, facts.mount_label, config)
     ordinary = kind in ("proc", "sysfs")
     return [
         op.Filesystem(
@@ -64,11 +59,12 @@ def _mount(mount: dict[str, Any], pointer: str, config: dict[str, Any], facts: F
             kind=kind,
             source=mount.get("source") or kind,
             flags=found.flags,
-            data=tuple(data),
+            data=_data(kind, found, config, facts),
             attributes=attributes,
             ordinary=ordinary,
             over_proc=over_proc or kind == "proc",
             copy_up=found.copy_up,
+            label=facts.mount_label if kind == "mqueue" else "",
             # What comes below a tmpfs or /dev has to be made in it first.
             readonly_later=bool(attributes.set & k.MOUNT_ATTR_RDONLY) and (kind == "tmpfs" or target == "/dev"),
         )
@@ -82,6 +78,11 @@ def _bind(
     source = mount.get("source")
     if not source:
         raise ConfigError("a bind mount needs a source", pointer=f"{pointer}/source")
+    idmap = None
+    if found.idmapped or mount.get("uidMappings"):
+        from boxes.plan import idmaps
+
+        idmap = idmaps.idmap(mount, pointer, facts.namespaces)
     return op.Bind(
         pointer,
         target=target,
@@ -90,6 +91,7 @@ def _bind(
         attributes=found.attributes,
         over_proc=over_proc,
         proc=target == "/proc",
+        idmap=idmap,
     )
 
 
@@ -104,6 +106,16 @@ def _checked_over_proc(target: str, kind: str, pointer: str) -> bool:
     if below in _PROC_FILES:
         return True
     raise ConfigError(f"'{target}' cannot be mounted over: it is part of /proc", pointer=f"{pointer}/destination")
+
+
+def _data(kind: str, found: options.MountOptions, config: dict[str, Any], facts: Facts) -> tuple[str, ...]:
+    """The filesystem's own options, and its label's."""
+    data = tuple(entry for entry in found.data if not _unmapped_group(kind, entry, facts))
+    if facts.mount_label:
+        from boxes.plan import labels
+
+        data += labels.context(kind, facts.mount_label, config)
+    return data
 
 
 def _unmapped_group(kind: str, entry: str, facts: Facts) -> bool:

@@ -66,6 +66,7 @@ class MountOptions:
         self.recursive_bind = False
         self.remount = False
         self.copy_up = False
+        self.idmapped = False
 
 
 def parse(options: list[str]) -> MountOptions:
@@ -127,6 +128,8 @@ def _of_call(found: MountOptions, option: str) -> bool:
         found.remount = True
     elif option == "tmpcopyup":
         found.copy_up = True
+    elif option.partition("=")[0] in ("idmap", "ridmap"):
+        found.idmapped = True
     else:
         return option in _IGNORED
     return True

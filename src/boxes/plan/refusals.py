@@ -13,10 +13,9 @@ _LINUX = {
     "netDevices": "network devices cannot be moved into a container",
     "intelRdt": "cache and memory bandwidth cannot be allocated",
 }
-# Options of mounts; with `=` those that have a value.
-_OPTIONS = frozenset(("idmap", "ridmap", "tmpcopyup", "copy-symlink", "src-nofollow", "dest-nofollow"))
-_OPTIONS_WITH_VALUE = ("idmap=", "ridmap=")
-_MOUNT = ("uidMappings", "gidMappings")
+# Options of mounts.
+_OPTIONS = frozenset(("copy-symlink", "src-nofollow", "dest-nofollow"))
+_IDMAPS = ("idmap", "ridmap")
 
 
 def refuse(config: dict[str, Any]) -> None:
@@ -32,13 +31,27 @@ def refuse(config: dict[str, Any]) -> None:
         _refuse_hooks(process)
 
 
+def idmapped(config: dict[str, Any]) -> bool:
+    """Whether a mount is to show other owners than its source has."""
+    return any(_is_idmapped(mount) for mount in config.get("mounts") or ())
+
+
+def _is_idmapped(mount: dict[str, Any]) -> bool:
+    if mount.get("uidMappings"):
+        return True
+    return any(option.partition("=")[0] in _IDMAPS for option in mount.get("options") or ())
+
+
 def _refuse_mount(mount: dict[str, Any], pointer: str) -> None:
-    for name in _MOUNT:
-        if mount.get(name):
-            raise UnsupportedError("mounts with id mappings are not supported", pointer=f"{pointer}/{name}")
-    for number, option in enumerate(mount.get("options") or ()):
-        if option in _OPTIONS or option.startswith(_OPTIONS_WITH_VALUE):
+    options = mount.get("options") or ()
+    for number, option in enumerate(options):
+        if option in _OPTIONS:
             raise UnsupportedError(f"the option '{option}' is not supported", pointer=f"{pointer}/options/{number}")
+        if option == "tmpcopyup" and mount.get("type") != "tmpfs":
+            raise UnsupportedError("only a tmpfs can be filled", pointer=f"{pointer}/options/{number}")
+    bound = "bind" in options or "rbind" in options or mount.get("type") == "bind"
+    if (not bound or "remount" in options) and _is_idmapped(mount):
+        raise UnsupportedError("only what is bound can show other owners", pointer=pointer)
 
 
 def _refuse_hooks(process: dict[str, Any]) -> None:

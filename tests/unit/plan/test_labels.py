@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from boxes.apply import operations as op
-from boxes.errors import UnsupportedError
+from boxes.errors import ConfigError, UnsupportedError
 from boxes.plan import inner, labels, mounts
 from boxes.plan.container import Plan, init_steps
 from boxes.plan.descriptors import Descriptors
@@ -126,6 +126,11 @@ def test_filesystems_with_labels_of_their_own_do_not(kind: str) -> None:
     assert made.data == ("size=1",)
 
 
+def test_mqueue_is_labelled_at_its_root() -> None:
+    assert [made.label for made in filesystems("mqueue", LABEL) if isinstance(made, op.Filesystem)] == [LABEL]
+    assert [made.label for made in filesystems("tmpfs", LABEL) if isinstance(made, op.Filesystem)] == [""]
+
+
 def test_without_selinux_there_is_no_mount_label() -> None:
     [made] = filesystems("tmpfs", "")
     assert isinstance(made, op.Filesystem)
@@ -136,3 +141,9 @@ def test_annotation_chooses_the_kind_of_context() -> None:
     [made] = filesystems("tmpfs", LABEL, annotations={"run.oci.mount_context_type": "rootcontext"})
     assert isinstance(made, op.Filesystem)
     assert made.data[-1] == f"rootcontext={LABEL}"
+
+
+def test_annotation_is_no_way_to_another_option() -> None:
+    with pytest.raises(ConfigError) as error:
+        filesystems("tmpfs", LABEL, annotations={"run.oci.mount_context_type": "size"})
+    assert error.value.pointer == "/annotations/run.oci.mount_context_type"

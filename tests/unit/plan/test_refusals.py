@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from boxes.errors import ConfigError, UnsupportedError
-from boxes.plan.refusals import refuse
+from boxes.plan.refusals import idmapped, refuse
 
 MAPPING = [{"containerID": 0, "hostID": 1000, "size": 1}]
 
@@ -22,15 +22,12 @@ def with_mount(**mount: Any) -> dict[str, Any]:
     [
         ({"linux": {"netDevices": {"eth0": {}}}}, "/linux/netDevices"),
         ({"linux": {"intelRdt": {}}}, "/linux/intelRdt"),
-        (with_mount(uidMappings=MAPPING, gidMappings=MAPPING), "/mounts/1/uidMappings"),
-        *((with_mount(options=["bind", option]), "/mounts/1/options/1") for option in ("idmap", "ridmap")),
-        *(
-            (with_mount(options=["bind", f"{option}=uids=@0-1-2"]), "/mounts/1/options/1")
-            for option in ("idmap", "ridmap")
-        ),
         *((with_mount(options=["bind", option]), "/mounts/1/options/1") for option in ("copy-symlink", "src-nofollow")),
         (with_mount(options=["dest-nofollow"]), "/mounts/1/options/0"),
-        (with_mount(options=["tmpcopyup"], type="tmpfs"), "/mounts/1/options/0"),
+        (with_mount(options=["tmpcopyup"], type="ext4"), "/mounts/1/options/0"),
+        (with_mount(options=["ro", "idmap"], type="tmpfs"), "/mounts/1"),
+        (with_mount(uidMappings=MAPPING, gidMappings=MAPPING, type="ext4"), "/mounts/1"),
+        (with_mount(uidMappings=MAPPING, gidMappings=MAPPING, options=["bind", "remount"]), "/mounts/1"),
     ],
 )
 def test_unsupported_is_refused_with_its_place(config: dict[str, Any], pointer: str) -> None:
@@ -46,6 +43,8 @@ def test_unsupported_is_refused_with_its_place(config: dict[str, Any], pointer: 
         {"linux": {}, "mounts": []},
         with_mount(options=["bind", "ro", "size=1"]),
         with_mount(uidMappings=[], gidMappings=[]),
+        with_mount(uidMappings=MAPPING, gidMappings=MAPPING, options=["rbind", "ridmap"]),
+        with_mount(options=["tmpcopyup", "mode=755"], type="tmpfs"),
         {"annotations": {"run.oci.keep_original_groups": "1"}},
         {"process": {"scheduler": {"policy": "SCHED_DEADLINE"}}},
         {"process": {"scheduler": {"policy": "SCHED_RR"}}, "hooks": {"startContainer": [{"path": "/a"}]}},
@@ -63,3 +62,17 @@ def test_hooks_of_a_process_that_cannot_fork_are_refused() -> None:
     assert error.value.pointer == "/process/scheduler/policy"
     process["scheduler"]["flags"] = ["SCHED_FLAG_RESET_ON_FORK"]
     refuse(config)
+
+
+@pytest.mark.parametrize(
+    "mount, expected",
+    [
+        ({"options": ["bind", "ro"]}, False),
+        ({"options": ["bind", "idmap"]}, True),
+        ({"options": ["rbind", "ridmap=uids=0-1-1;gids=0-1-1"]}, True),
+        ({"options": ["bind"], "uidMappings": MAPPING}, True),
+        ({"options": ["bind", "idmapped"]}, False),
+    ],
+)
+def test_mounts_with_other_owners_are_known_before_anything_is_made(mount: dict[str, Any], expected: bool) -> None:
+    assert idmapped(with_mount(**mount)) is expected
