@@ -192,9 +192,8 @@ class Creation:
             made = managers.disabled()
         else:
             path = linux.get("cgroupsPath")
-            rootless = self.options.rootless
-            rootless_cgroups = rootless == "true" or (rootless == "auto" and not self.privileged)
-            made = managers.open_manager(self.layout, path, self.id, rootless=rootless_cgroups)
+            rootless = {"true": True, "false": False}.get(self.options.rootless, not self.privileged)
+            made = managers.open_manager(self.layout, path, self.id, rootless=rootless)
         self.cgroups = made
         limits = settings(linux.get("resources"), made.kind)
         self.journal["cgroups"] = made.record()
