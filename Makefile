@@ -10,7 +10,7 @@ LOOK = id; echo; \
 	hostname; echo; \
 	echo "processes:"; ps -A -o pid,ppid,user,args 2>/dev/null || ps; echo; \
 	echo "mounts: $$(wc -l </proc/self/mountinfo)"; \
-	echo "network: $$(ls /sys/class/net 2>/dev/null | tr "\n" " ")"; \
+	echo "network: $$(tail -n +3 /proc/net/dev | cut -d: -f1 | tr -d "\n")"; \
 	grep -E "^(Cap(Eff|Bnd)|NoNewPrivs|Seccomp):" /proc/self/status; echo; \
 	echo "environment:"; env; echo; \
 	ls -l /

@@ -1,6 +1,6 @@
 """What the builder does below a container's root, in kernel terms.
 
-An operation is a value: it can be printed (`box explain`), compared and tested without privileges. `boxes.apply`
+An operation is a value: it can be printed, compared and tested without privileges. `boxes.apply`
 carries it out. Targets are paths inside the container's root, resolved when the operation's turn comes; `pointer` says
 which part of config.json asked for it, so that a refusal can name its cause.
 """

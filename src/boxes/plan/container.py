@@ -53,7 +53,7 @@ class Plan:
             for operation in mounts.mounts(config, facts):
                 self._add(operation, wait=bool(self.late) or isinstance(operation, op.Cgroups))
         else:
-            mounts.refuse_without_namespace(config)
+            mounts.refuse_without_namespace(config, userns=facts.has_own("user"))
             if config.get("mounts"):
                 self.warnings.append("/mounts: left out, as without a mount namespace they would be the host's")
         waiting = list(self.late)

@@ -158,8 +158,12 @@ def restrictions(config: dict[str, Any]) -> list[op.Operation]:
     return made
 
 
-def refuse_without_namespace(config: dict[str, Any]) -> None:
+def refuse_without_namespace(config: dict[str, Any], *, userns: bool) -> None:
     """Without a mount namespace of its own a container must leave the host's mounts alone."""
+    if userns:
+        hint = "add a mount namespace to /linux/namespaces"
+        text = "in a user namespace devices are bound, which takes a mount namespace"
+        raise UnsupportedError(text, pointer="/linux/namespaces", hint=hint)
     linux = config.get("linux") or {}
     for pointer, value in (
         ("/linux/maskedPaths", linux.get("maskedPaths")),
