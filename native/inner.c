@@ -62,6 +62,7 @@
 enum step { CALL = 1, FORK, CONSOLE, READY, WAIT, BOUNDING, CHDIR, STDIO, HOOK, EXEC, SECCOMP, WRITE };
 enum kind { REPORT_READY = 1, REPORT_EXECUTING, REPORT_ERROR, REPORT_CONSOLE, REPORT_LISTENER };
 enum { DATA = 4096, HEAD = 1024 };
+enum { MANY = 4096 }; /* the steps' descriptors are the first that the runtime opens: well below this */
 
 struct report {
     uint32_t kind, step;
@@ -405,16 +406,28 @@ static void do_hook(struct payload payload) {
         fail_with(ECHILD, (const char *)&status, sizeof status);
 }
 
+/* close_range(2); one by one on kernels, and below seccomp filters, that do not know it, or not its flag (Linux 5.11). */
+static void close_all(unsigned first, unsigned last, unsigned flags) {
+    if (syscall(SYS_close_range, first, last, flags) == 0)
+        return;
+    for (unsigned fd = first; fd <= last && fd - first < MANY; fd++) {
+        if (flags)
+            fcntl((int)fd, F_SETFD, FD_CLOEXEC);
+        else
+            close((int)fd);
+    }
+}
+
 /* Close all that is not the program's, but the socket for reports and `kept`. Not only CLOEXEC: an open descriptor can
  * be named by execve itself, as /proc/self/fd/N. */
 static void close_own(unsigned kept) {
     unsigned report = (unsigned)reports, low = kept < report ? kept : report, high = kept < report ? report : kept;
     if (low > first_own)
-        syscall(SYS_close_range, first_own, low - 1, 0);
+        close_all(first_own, low - 1, 0);
     if (high > low + 1)
-        syscall(SYS_close_range, low + 1, high - 1, 0);
+        close_all(low + 1, high - 1, 0);
     if (high != ~0U)
-        syscall(SYS_close_range, high + 1, ~0U, 0);
+        close_all(high + 1, ~0U, 0);
     closed = 1;
 }
 
@@ -570,9 +583,9 @@ int main(int argc, char **argv) {
     first_own = 3 + (unsigned)atoi(argv[3]);
     prctl(PR_SET_DUMPABLE, 0);
     reset_signals();
-    /* dup2 clears it, and one descriptor without it would keep the start socket open past execve. Linux 5.11; before,
-     * they are closed all the same just before execve. */
-    syscall(SYS_close_range, first_own, ~0U, CLOSE_RANGE_SET_CLOEXEC);
+    /* dup2 clears it, and one descriptor without it would keep the start socket open past execve. */
+    close_all(first_own, ~0U, CLOSE_RANGE_SET_CLOEXEC);
+    fcntl(reports, F_SETFD, FD_CLOEXEC);
     struct stat facts;
     if (fstat(plan, &facts) < 0)
         fail();

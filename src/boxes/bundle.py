@@ -167,9 +167,17 @@ def _needs(name: str, source: str, sources: dict[str, str]) -> list[str]:
 
 def _compiled(source: str, shown: str) -> tuple[bytes, int, int]:
     """A module's code, which calls its source `shown`, and the source's time and size."""
+    import __future__
+
+    import ast
+
     with open(source, "rb") as file:
         facts = os.fstat(file.fileno())
-        code = compile(file.read(), shown, "exec", dont_inherit=True, optimize=2)
+        tree = ast.parse(file.read())
+    # The statement is for the compiler, which is told otherwise; to execute it costs a look for a module.
+    tree.body = [node for node in tree.body if not (isinstance(node, ast.ImportFrom) and node.module == "__future__")]
+    flags = __future__.annotations.compiler_flag
+    code = compile(tree, shown, "exec", flags=flags, dont_inherit=True, optimize=2)
     return marshal.dumps(code), int(facts.st_mtime) & 0xFFFFFFFF, facts.st_size
 
 

@@ -189,24 +189,23 @@ def test_create_killed_at_any_call_leaves_nothing(
 # ---- at a system call of the builder's ----
 
 
-def builder_of(runtime: int) -> int:
-    """The child of the runtime's that is in namespaces of its own; 0 if there is none yet."""
+def runtime_and_builder(tracer: int) -> tuple[int, int] | None:
+    """The builder is the child of the runtime's that is in namespaces of its own; None if there is none yet."""
     own = os.stat("/proc/self/ns/mnt").st_ino
-    for pid in host.children(runtime):
-        try:
-            if os.stat(f"/proc/{pid}/ns/mnt").st_ino != own:
-                return pid
-        except OSError:
-            continue  # it is a zombie
-    return 0
-
-
-def only_child(pid: int) -> int:
-    return next(iter(host.children(pid)), 0)
+    for runtime in host.children(tracer):
+        for pid in host.children(runtime):
+            try:
+                if os.stat(f"/proc/{pid}/ns/mnt").st_ino != own:
+                    return runtime, pid
+            except OSError:
+                continue  # it is a zombie
+    return None
 
 
 def attached(pid: int) -> bool:
-    return "TracerPid:\t0\n" not in Path(f"/proc/{pid}/status").read_text()
+    """Whether strace has reached it, or even ended it."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return "TracerPid:\t0\n" not in status or "State:\tZ" in status
 
 
 def create_with_builder_traced(scene: Scene, stop: Point, *options: str) -> Result:
@@ -217,9 +216,8 @@ def create_with_builder_traced(scene: Scene, stop: Point, *options: str) -> Resu
         command = strace(scene.box, scene.bundle, *at(stop, "STOP"))
         tracer = subprocess.Popen(command, env=ENVIRONMENT, stdin=-3, stdout=-3, stderr=file)
     try:
-        wait_until(lambda: only_child(tracer.pid) and builder_of(only_child(tracer.pid)), "a builder")
-        runtime = only_child(tracer.pid)
-        builder = builder_of(runtime)
+        wait_until(lambda: runtime_and_builder(tracer.pid), "a builder")
+        runtime, builder = runtime_and_builder(tracer.pid) or (0, 0)
         other = subprocess.Popen(["strace", "-qq", *options, "-p", str(builder)], stdin=-3, stdout=-3, stderr=-3)
         scene.box.running.append(other)
         wait_until(lambda: attached(builder), "strace")

@@ -45,12 +45,16 @@ def say(socket: _socket.socket, word: str) -> None:
 
 
 def say_error(socket: _socket.socket, error: BoxesError) -> None:
-    facts = {name: getattr(error, name) for name in ("message", "pointer", "call", "errno", "path", "hint")}
-    text = dump({"code": error.code, **facts}).encode()[: _SIZE - 1]
+    facts = {name: _shortened(getattr(error, name)) for name in ("message", "pointer", "call", "errno", "path", "hint")}
     try:
-        socket.send(b"?" + text, _socket.MSG_NOSIGNAL)
+        socket.send(b"?" + dump({"code": error.code, **facts}).encode(), _socket.MSG_NOSIGNAL)
     except OSError:
         pass  # nobody is left to tell
+
+
+def _shortened(fact: str | int | None) -> str | int | None:
+    """All of them have to fit into one message, where a character takes up to twelve bytes."""
+    return f"{fact[:500]}…{fact[-500:]}" if isinstance(fact, str) and len(fact) > 1000 else fact
 
 
 def heard(message: bytes) -> str | None:

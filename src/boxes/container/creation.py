@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import _signal
-
 from boxes import log
 from boxes import system as os
 from boxes.cgroups import layout as layouts
@@ -59,23 +57,27 @@ class Creation:
         self.pid = 0
         self.pidfd = -1
         self.terminal: int | None = None
+        self.hooked = False
         self.finished = False
 
     def __enter__(self) -> Creation:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        try:
-            if not self.finished:
-                self._undo()
-        finally:
-            if self.terminal is not None:
-                os.close(self.terminal)
-            self.fds.close()
-            if self.cgroups is not None:
-                self.cgroups.close()
-            if self.claimed:
-                self.place.close()
+        if not self.finished:
+            from boxes.container import undo
+
+            if self.pid:
+                undo.end_builder(self.pid)
+        if self.terminal is not None:
+            os.close(self.terminal)
+        self.fds.close()
+        if self.cgroups is not None:
+            self.cgroups.close()
+        if not self.finished:
+            undo.take_back(self)  # only now, as descriptors may be what was lacking
+        if self.claimed:
+            self.place.close()
 
     # 1. nothing is changed on the host
 
@@ -122,6 +124,7 @@ class Creation:
             no_pivot=self.options.no_pivot,
             preserve=self.preserved,
             mount_label=host.mount_label(self.config),
+            nested=not procfs.in_initial_user_namespace(),
         )
         self._planned: Planned | None = None
         self.groups_allowed = host.groups_allowed(self.namespaces, self.capabilities)
@@ -192,7 +195,8 @@ class Creation:
             made = managers.disabled()
         else:
             path = linux.get("cgroupsPath")
-            rootless = {"true": True, "false": False}.get(self.options.rootless, not self.privileged)
+            unprivileged = not self.privileged or self.facts.nested
+            rootless = {"true": True, "false": False}.get(self.options.rootless, unprivileged)
             made = managers.open_manager(self.layout, path, self.id, rootless=rootless)
         self.cgroups = made
         limits = settings(linux.get("resources"), made.kind)
@@ -216,6 +220,8 @@ class Creation:
         elif self.privileged and (self.facts.has_own("user") or refusals.idmapped(self.config)):
             from boxes.container import sources
 
+            if self.facts.nested and not refusals.idmapped(self.config) and not sources.may_open():
+                return
             self.tree = self.fds.add(sources.open_root(self.rootfs))
             self.sources = sources.open_binds(self.planned.plan.binds, self.fds)
 
@@ -329,9 +335,10 @@ class Creation:
         if self.config.get("hooks"):
             from boxes.container import hooks
 
+            self.hooked = True  # should one fail, poststop comes next: runtime.md, "Lifecycle"
             state = oci_state(self.id, status.CREATED, self.pid, self.bundle, self.config.get("annotations"))
-            hooks.run(self.config, "prestart", state)
-            hooks.run(self.config, "createRuntime", state | {"status": status.CREATING})
+            hooks.run(self.config, "prestart", state, builder=self.pidfd)
+            hooks.run(self.config, "createRuntime", state | {"status": status.CREATING}, builder=self.pidfd)
         channel.say(self.socket, "hooked")
 
     def wait_until_ready(self) -> None:
@@ -378,23 +385,3 @@ class Creation:
 
     def finish(self) -> None:
         self.finished = True
-
-    # 5. or it is not
-
-    def _undo(self) -> None:
-        """Take back what was made, in the reverse order; what cannot be is logged, and left to `delete --force`."""
-        if self.pid:
-            try:
-                os.kill(self.pid, _signal.SIGKILL)  # our child, not reaped yet
-                os.waitpid(self.pid, 0)
-            except OSError:
-                pass  # it has ended
-        try:
-            if self.cgroups is not None:
-                if not self.cgroups.shared:
-                    self.cgroups.kill_all(_signal.SIGKILL)
-                self.cgroups.remove(timeout=10)
-            if self.claimed:
-                self.place.remove()
-        except BoxesError as error:
-            log.warning(f"ignoring: {error}")

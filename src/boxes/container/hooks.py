@@ -23,15 +23,18 @@ if TYPE_CHECKING:
 _SHOWN = 400  # bytes of its output in a message
 
 
-def run(config: dict[str, Any], moment: str, state: dict[str, Any]) -> None:
-    """Run the hooks of a moment in their order. The first that fails raises HookError."""
+def run(config: dict[str, Any], moment: str, state: dict[str, Any], *, builder: int = -1) -> None:
+    """Run the hooks of a moment in their order. The first that fails raises HookError.
+
+    `builder`: a pidfd of the process without which there is no container to run them for; if it ends, so do they.
+    """
     listed = (config.get("hooks") or {}).get(moment) or []
     if not listed:
         return
     document = sealed("state", dump(state).encode())
     try:
         for number, hook in enumerate(listed):
-            _run_one(hook, f"/hooks/{moment}/{number}", document)
+            _run_one(hook, f"/hooks/{moment}/{number}", document, builder)
     finally:
         os.close(document)
 
@@ -52,11 +55,11 @@ def run_all(config: dict[str, Any], moment: str, state: dict[str, Any]) -> None:
         os.close(document)
 
 
-def _run_one(hook: dict[str, Any], pointer: str, document: int) -> None:
+def _run_one(hook: dict[str, Any], pointer: str, document: int, builder: int = -1) -> None:
     output = os.memfd_create("hook", os.MFD_CLOEXEC)
     try:
         pid = _spawn(hook, pointer, document, output)
-        code = _wait(pid, hook.get("timeout"))
+        code = _wait(pid, hook.get("timeout"), builder)
         if code is None:
             raise hook_timed_out(hook, pointer)
         if code:
@@ -84,15 +87,18 @@ def _spawn(hook: dict[str, Any], pointer: str, document: int, output: int) -> in
         raise HookError(text, pointer=f"{pointer}/path", errno=error.errno, path=path) from None
 
 
-def _wait(pid: int, timeout: int | None) -> int | None:
+def _wait(pid: int, timeout: int | None, builder: int) -> int | None:
     """The exit code, negative for a signal; None if it had to be killed after `timeout` seconds."""
     late = False
-    if timeout is not None:
+    if timeout is not None or builder >= 0:
         pidfd = os.pidfd_open(pid)
         poll = select.poll()
-        poll.register(pidfd, select.POLLIN)
-        if not poll.poll(timeout * 1000):
-            late = True
+        for fd in (pidfd, builder):
+            if fd >= 0:
+                poll.register(fd, select.POLLIN)
+        ready = [fd for fd, _ in poll.poll(None if timeout is None else timeout * 1000)]
+        late = not ready
+        if pidfd not in ready:
             os.kill(pid, _signal.SIGKILL)  # our child, not reaped yet: the pid is its own
         os.close(pidfd)
     code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])

@@ -75,7 +75,9 @@ def start(store: Store, id: str) -> None:
             raise StateError("cannot start a container that has stopped")
         if found != status.CREATED:
             raise StateError(f"cannot start a container that is {found}")
-        _start(place, journal, place.config())
+        config = place.config()
+        _start(place, journal, config)
+    _run_poststart(journal, config)
 
 
 def _start(place: Place, journal: dict[str, Any], config: dict[str, Any]) -> None:
@@ -84,11 +86,11 @@ def _start(place: Place, journal: dict[str, Any], config: dict[str, Any]) -> Non
     except BoxesError:
         _stop(journal)
         raise
-    _run_poststart(journal, config)
 
 
 def _run_poststart(journal: dict[str, Any], config: dict[str, Any]) -> None:
-    """The hooks after the program has begun; one that ends at once is let finish what it says first."""
+    """The hooks after the program has begun; one that ends at once is let finish what it says first. Nobody waits for
+    them but who started: the container is not locked."""
     if not (config.get("hooks") or {}).get("poststart"):
         return
     pidfd = procfs.open_process(journal["pid"], journal["started"])
@@ -189,6 +191,8 @@ def kill(store: Store, id: str, signal: int, *, all: bool = False) -> None:
         journal = place.load()
         found = status.of(place, journal)
         shared_pids = found != status.STOPPED and signal == _signal.SIGKILL and not journal["own_pids"]
+    if found == status.CREATING:
+        raise StateError("container not running: it is being created")
     if all or shared_pids:
         _kill_all(journal, signal)
         if all and found == status.STOPPED:
@@ -227,7 +231,7 @@ def _kill_all(journal: dict[str, Any], signal: int) -> None:
 def delete(store: Store, id: str, *, force: bool = False) -> None:
     """Take back what create made. A container that is not stopped is left alone, unless by force."""
     try:
-        place = store.open(id)
+        place = store.open(id, busy=(lambda: _interrupt(store, id)) if force else None)
     except NotFoundError:
         if force:
             return
@@ -239,9 +243,22 @@ def delete(store: Store, id: str, *, force: bool = False) -> None:
             if not force:
                 raise
             log.warning(f"removing what there is: {error}")
+            place.check_ours()
             place.remove()
             return
         _delete(place, journal, force=force)
+
+
+def _interrupt(store: Store, id: str) -> None:
+    """Whoever creates or starts the container has the lock, perhaps for as long as a hook hangs. Without its process
+    they give up."""
+    try:
+        with store.peek(id) as place:
+            journal = place.load()
+            if status.of(place, journal) != status.STOPPED:
+                _destroy_processes(journal)
+    except BoxesError as error:
+        log.debug(f"ignoring: {error}")
 
 
 def _delete(place: Place, journal: dict[str, Any], *, force: bool) -> None:
@@ -265,10 +282,19 @@ def _release(place: Place, journal: dict[str, Any]) -> None:
     finally:
         cgroups.close()
     if journal["poststop"] and journal["status"] == status.CREATED:
-        from boxes.container import hooks
-
-        hooks.run_all(place.config(), "poststop", _oci(journal, status.STOPPED))
+        _run_poststop(place, journal)
     place.remove()
+
+
+def _run_poststop(place: Place, journal: dict[str, Any]) -> None:
+    from boxes.container import hooks
+
+    try:
+        config = place.config()
+    except (OSError, BoxesError) as error:  # it cannot be had back, and the container is to go all the same
+        log.warning(f"ignoring: no hooks are run: {error}", pointer="/hooks/poststop")
+        return
+    hooks.run_all(config, "poststop", _oci(journal, status.STOPPED))
 
 
 def _destroy_processes(journal: dict[str, Any]) -> None:
@@ -317,6 +343,8 @@ def run(store: Store, id: str, options: CreateOptions, *, detach: bool = False, 
         if detach:
             _start(making.place, making.journal, making.config)
             making.finish()
+            making.place.close()
+            _run_poststart(making.journal, making.config)
             return 0
         from boxes.container import foreground
 
@@ -326,6 +354,7 @@ def run(store: Store, id: str, options: CreateOptions, *, detach: bool = False, 
             making.finish()
             making.place.close()
             try:
+                _run_poststart(making.journal, making.config)
                 code = foreground.wait(
                     making.pid,
                     making.pidfd,

@@ -32,7 +32,7 @@ def processes(store: Store, id: str) -> list[int]:
     """The pids of a container's processes, as the runtime sees them."""
     with store.peek(id) as place:
         journal = place.load()
-        if status.of(place, journal) == status.STOPPED:
+        if status.of(place, journal) == status.STOPPED or "pid" not in journal:
             raise StateError("container not running")
     cgroups = status.cgroups_of(journal)
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from boxes import system as os
 from boxes.apply.root import clone_tree
 from boxes.errors import refused
 from boxes.linux import flags as k
@@ -10,6 +11,16 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from boxes.apply.operations import Bind
     from boxes.linux.fd import Fds
+
+
+def may_open() -> bool:
+    """Whether this mount namespace is ours to copy from: in a user namespace it can be that of those outside. The
+    builder has one of its own, and there the same rights."""
+    try:
+        os.close(clone_tree(k.AT_FDCWD, "/dev/null", recursive=False))
+    except PermissionError:
+        return False
+    return True
 
 
 def open_root(path: str) -> int:

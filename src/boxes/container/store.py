@@ -11,17 +11,20 @@ import errno
 import fcntl
 
 from boxes import system as os
-from boxes.errors import ConfigError, ExistsError, InternalError, NotFoundError, UsageError, refused
+from boxes.errors import BoxesError, ConfigError, ExistsError, InternalError, NotFoundError, UsageError, refused
 from boxes.linux import procfs
 from boxes.spec.document import dump, parse
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from typing import Any
 
 START_SOCKET = "start"  # in a container's directory: where `start` knocks
 VERSION = 1  # of the journal's form
+# What a journal of this form has from the beginning; what there can be in a container's directory.
+_MEMBERS = set("id bundle rootfs annotations created owner boot maker status options own_pids poststop cgroups".split())
+_FILES = ("config.json", START_SOCKET, "state", "state.json", "waiting")
 _LIMIT = 64 << 20
 
 
@@ -71,7 +74,15 @@ class Store:
             raise ExistsError(f"container '{id}' exists already", path=path) from None
         except OSError as error:
             raise refused(f"cannot keep container '{id}'", error) from error
-        place = self.open(id)
+        try:
+            place = self.open(id)
+            others = os.listdir(path)
+        except (BoxesError, OSError):
+            _remove_empty(path)
+            raise
+        if others:  # ours was deleted before it was locked, and this is another's
+            place.close()
+            raise ExistsError(f"container '{id}' exists already", path=path)
         if state != path:
             try:
                 os.makedirs(state, mode=0o700, exist_ok=True)
@@ -81,8 +92,8 @@ class Store:
                 place.state = path  # an ordinary user without a home: the runtime directory will do
         return place
 
-    def open(self, id: str) -> Place:
-        """Lock the container's directory, waiting for who has it. Raises NotFoundError."""
+    def open(self, id: str, *, busy: Callable[[], None] | None = None) -> Place:
+        """Lock the container's directory, waiting for who has it; `busy` is called before. Raises NotFoundError."""
         path = f"{self.runtime}/{id}"
         while True:
             try:
@@ -91,7 +102,7 @@ class Store:
                 raise NotFoundError(f"container '{id}' does not exist") from None
             except OSError as error:
                 raise refused(f"cannot open container '{id}'", error) from error
-            fcntl.flock(fd, fcntl.LOCK_EX)
+            _lock(fd, busy)
             if os.fstat(fd).st_nlink:  # 0: it was deleted while we waited
                 return Place(id, path, fd)
             os.close(fd)
@@ -153,12 +164,15 @@ class Place:
             raise InternalError(
                 f"the state of container '{self.id}' cannot be read: {error}", path=path, hint=hint
             ) from error
-        if not isinstance(found, dict) or found.get("version") != VERSION:
+        if not isinstance(found, dict) or found.get("version") != VERSION or not found.keys() >= _MEMBERS:
             raise InternalError(f"the state of container '{self.id}' is of another version of boxes", path=path)
         return found
 
     def save(self, journal: dict[str, Any]) -> None:
-        self.write_state("state.json", dump(journal).encode())
+        try:
+            self.write_state("state.json", dump(journal).encode())
+        except OSError as error:
+            raise refused("cannot keep the container's state", error) from error
 
     def config(self) -> dict[str, Any]:
         """The config as it was when the container was created."""
@@ -177,12 +191,27 @@ class Place:
     def _read(self, name: str) -> bytes:
         return _read(f"{self.path}/{name}")
 
+    def check_ours(self) -> None:
+        """Raise InternalError if there is anything that no container has: a slip of --root must cost nobody's files."""
+        for name in os.listdir(self.path):
+            if name not in _FILES and not name.endswith(".new"):
+                raise InternalError(f"'{self.path}' is not a container's directory: it has '{name}'", path=self.path)
+
     def remove(self) -> None:
         """Remove the directories; nothing in them is a directory, and nothing is followed."""
         state = self.state
         if state != self.path:
             _remove_flat(state)
         _remove_flat(self.path)
+
+
+def _lock(fd: int, busy: Callable[[], None] | None) -> None:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        if busy is not None:
+            busy()
+        fcntl.flock(fd, fcntl.LOCK_EX)
 
 
 def replace(path: str, content: bytes, mode: int = 0o600) -> None:
@@ -217,6 +246,13 @@ def _remove_flat(path: str) -> None:
         pass
     except OSError as error:
         raise refused("cannot remove the container's state", error) from error
+
+
+def _remove_empty(path: str) -> None:
+    try:
+        os.rmdir(path)
+    except OSError:
+        pass  # somebody else was quicker
 
 
 def _private_directory(path: str, uid: int) -> str:

@@ -57,7 +57,7 @@ def _listed(device: dict[str, Any], pointer: str, facts: Facts) -> op.Operation:
 
 def _node(pointer: str, path: str, mode: int, device: int, facts: Facts, uid: int = 0, gid: int = 0) -> op.Operation:
     """A user namespace may make no device nodes: there the host's is bound."""
-    if facts.has_own("user") and not stat.S_ISFIFO(mode):
+    if (facts.has_own("user") or facts.nested) and not stat.S_ISFIFO(mode):
         return op.Bind(pointer, target=path, source=path, attributes=_NOTHING, mode=0o666)
     return op.Device(pointer, target=path, mode=mode, device=device, uid=uid, gid=gid)
 

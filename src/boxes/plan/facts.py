@@ -9,7 +9,8 @@ if TYPE_CHECKING:
 
 class Facts:
     """The host's side of a plan. `bundle` and `rootfs` are absolute paths of the host; `preserve` is how many
-    descriptors after stdio the process keeps; `mount_label` is what SELinux labels new filesystems by, or empty."""
+    descriptors after stdio the process keeps; `mount_label` is what SELinux labels new filesystems by, or empty;
+    `nested` is whether the runtime itself is in a user namespace, so that even its root lacks rights on the host."""
 
     def __init__(
         self,
@@ -21,6 +22,7 @@ class Facts:
         no_pivot: bool = False,
         preserve: int = 0,
         mount_label: str = "",
+        nested: bool = False,
     ) -> None:
         self.id = id
         self.bundle = bundle
@@ -29,6 +31,7 @@ class Facts:
         self.no_pivot = no_pivot
         self.preserve = preserve
         self.mount_label = mount_label
+        self.nested = nested
 
     def has_own(self, kind: str) -> bool:
         """Whether the container gets a namespace that is not the runtime's."""
