@@ -15,8 +15,6 @@ from boxes.errors import KernelError, StateError, UsageError, refused
 from boxes.linux import procfs
 from boxes.linux.fd import Fds, inherit, sealed
 from boxes.plan import exec as planned
-from boxes.plan.facts import Facts
-from boxes.plan.namespaces import Namespaces
 from boxes.plan.process import needs_home, with_home
 
 TYPE_CHECKING = False
@@ -180,20 +178,12 @@ def _plan(
     fds: Fds,
     runtime: str,
 ) -> planned.ExecSteps:
-    namespaces = Namespaces(config)
-    joins.drop_own(namespaces)
-    facts = Facts(
-        id=journal["id"],
-        bundle=journal["bundle"],
-        rootfs=journal["rootfs"],
-        namespaces=namespaces,
-        preserve=options.preserve_fds,
-    )
+    facts = joins.facts_of(journal, config, preserve=options.preserve_fds)
     capabilities = host.capabilities()
     given = host.confinement(
         facts,
         capabilities,
-        groups_allowed=host.groups_allowed(namespaces, capabilities),
+        groups_allowed=host.groups_allowed(facts.namespaces, capabilities),
         no_new_keyring=journal["options"]["no_new_keyring"],
     )
     given.terminal_bound = False
@@ -204,7 +194,7 @@ def _plan(
 
         given.filter = seccomp.prepare(config, process, [], given.available, runtime)
     root = -1
-    if not facts.has_own("mount") or namespaces.joined("mount"):
+    if not facts.has_own("mount") or facts.namespaces.joined("mount"):
         root = fds.add(os.open(f"/proc/{journal['pid']}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
     cgroups = [fds.add(fd) for fd in _open_cgroups(journal, options)]
     proc = fds.add(_attributes()) if given.labels else -1

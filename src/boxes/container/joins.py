@@ -6,12 +6,15 @@ import fcntl
 
 from boxes import system as os
 from boxes.errors import ConfigError, refused
-from boxes.plan.namespaces import FLAGS
+from boxes.plan.facts import Facts
+from boxes.plan.namespaces import FLAGS, Namespaces
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from boxes.linux.fd import Fds
-    from boxes.plan.namespaces import Join, Namespaces
+    from boxes.plan.namespaces import Join
 
 _NS_GET_NSTYPE = 0xB703  # ioctl_ns(2)
 _FILES = {"network": "net", "mount": "mnt"}
@@ -48,11 +51,20 @@ def _open(join: Join) -> int:
     return fd
 
 
-def drop_own(namespaces: Namespaces) -> None:
-    """The same for a container that exists: take off the list what it shares with the runtime."""
+def facts_of(journal: dict[str, Any], config: dict[str, Any], *, preserve: int, no_pivot: bool = False) -> Facts:
+    """The facts of a container that exists; here too, what it shares with the runtime is taken off the list."""
+    namespaces = Namespaces(config)
     for join in list(namespaces.joins):
         if join.kind in ("user", "mount") and _is_own_path(join):
             namespaces.joins.remove(join)
+    return Facts(
+        id=journal["id"],
+        bundle=journal["bundle"],
+        rootfs=journal["rootfs"],
+        namespaces=namespaces,
+        no_pivot=no_pivot,
+        preserve=preserve,
+    )
 
 
 def _is_own_path(join: Join) -> bool:

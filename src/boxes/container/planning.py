@@ -6,13 +6,12 @@ from __future__ import annotations
 from boxes.container import host, joins
 from boxes.plan.container import Plan, init_steps
 from boxes.plan.descriptors import Descriptors
-from boxes.plan.facts import Facts
-from boxes.plan.namespaces import Namespaces
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from boxes.plan.facts import Facts
     from boxes.plan.inner import Steps
     from boxes.plan.process import Confinement
     from boxes.plan.seccomp import Filter
@@ -49,16 +48,7 @@ def again(journal: dict[str, Any], config: dict[str, Any]) -> Steps:
     """Inner's steps of a container that exists. The numbers of its descriptors are not those of then, but the steps
     have the same order and the same words."""
     options = journal["options"]
-    namespaces = Namespaces(config)
-    joins.drop_own(namespaces)
-    facts = Facts(
-        id=journal["id"],
-        bundle=journal["bundle"],
-        rootfs=journal["rootfs"],
-        namespaces=namespaces,
-        no_pivot=options["no_pivot"],
-        preserve=options["preserve"],
-    )
+    facts = joins.facts_of(journal, config, no_pivot=options["no_pivot"], preserve=options["preserve"])
     numbers = Descriptors(0, 0, 0, 0, 0 if facts.namespaces.joined("mount") else -1, proc=0)
     filter = None
     if (config.get("linux") or {}).get("seccomp"):
@@ -71,7 +61,7 @@ def again(journal: dict[str, Any], config: dict[str, Any]) -> Steps:
         facts,
         numbers,
         capabilities,
-        groups_allowed=host.groups_allowed(namespaces, capabilities),
+        groups_allowed=host.groups_allowed(facts.namespaces, capabilities),
         no_new_keyring=options["no_new_keyring"],
         filter=filter,
     ).steps
