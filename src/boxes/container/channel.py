@@ -72,6 +72,20 @@ def heard(message: bytes) -> str | None:
     return None
 
 
+def last_words(socket: _socket.socket) -> None:
+    """Raise the error that the other process said before it ended, if it did: what failed because it is gone has that
+    for its cause."""
+    for _ in range(2):
+        try:
+            message = socket.recv(_SIZE, _socket.MSG_DONTWAIT)
+        except ConnectionResetError:
+            continue
+        except BlockingIOError:
+            return
+        if message[:1] == b"?":
+            heard(message)
+
+
 def receive(socket: _socket.socket) -> bytes:
     """The next message, or nothing at the end. A peer that ended without having read all it was sent is told of first,
     once, and only then come its last words: unix(7), ECONNRESET."""

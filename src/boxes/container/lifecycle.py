@@ -50,6 +50,8 @@ def create(store: Store, id: str, options: CreateOptions) -> None:
 
 
 def _create(making: Creation) -> None:
+    from boxes.container import channel
+
     making.read()
     making.survey()
     making.claim()
@@ -57,7 +59,11 @@ def _create(making: Creation) -> None:
         making.make_cgroup()  # v2: the builder is born in it; v1: it is made, and entered, while the builder mounts
     making.open_sources()
     making.spawn()
-    making.build()
+    try:
+        making.build()
+    except BoxesError:
+        channel.last_words(making.socket)
+        raise
     making.run_hooks()
     making.wait_until_ready()
     making.record()

@@ -62,7 +62,11 @@ def spawn(stage: Stage, builder: Callable[[], NoReturn], born: Callable[[int], N
         guarded(stage, builder)
     born(pid)
     if "user" in stage.namespaces.new:
-        stage.mapped(pid)
+        try:
+            stage.mapped(pid)
+        except BoxesError:
+            channel.last_words(stage.ours)
+            raise
     return pid, pidfd
 
 
