@@ -34,12 +34,12 @@
 static const char START[] =
     "import sys,posix,marshal\n"
     "d=sys.argv.pop(1)\n"
-    "p=type(sys)('boxes');p.__path__=[d];sys.modules['boxes']=p\n"
+    "p=sys.modules['boxes']=type(sys)('boxes');p.__path__=[d]\n"
     "try:\n"
     " f=posix.open(d+'/__pycache__/bundle.'+sys.implementation.cache_tag,posix.O_RDONLY|posix.O_CLOEXEC)\n"
     " n=int.from_bytes(posix.read(f,4),'little')\n"
     " c,e=marshal.loads(posix.read(f,n))\n"
-    " exec(c,{'fd':f,'entries':e,'start':n+4})\n"
+    " exec(c,e|{'fd':f,'start':n+4})\n"
     "except (OSError,ValueError,EOFError,TypeError):pass\n"
     "from boxes.cli.main import main\n"
     "main()";
@@ -175,6 +175,19 @@ static bool is_package(const char *package) {
            access(print(path, sizeof path, "%s/cli/main.pyc", package), F_OK) == 0;
 }
 
+/* What the interpreter at `path` is told that it is: beside NAME it looks for NAME._pth, which says where its library is
+ * and spares it the search. boxes/bundle.py writes that file, named after the interpreter. Without it, its own name. */
+static const char *name_of(const char *path, const char *package) {
+    static char resolved[PATH_MAX], name[PATH_MAX], file[PATH_MAX];
+    if (!realpath(path, resolved))
+        return path;
+    for (char *c = resolved; *c; c++)
+        if (*c == '/')
+            *c = '!';
+    print(name, sizeof name, "%s/__pycache__/%s", package, resolved);
+    return access(print(file, sizeof file, "%s._pth", name), R_OK) == 0 ? name : path;
+}
+
 /* Run `package` with the interpreter `python` ("python3.11" if the package is in such a folder, else "python3").
  * The same version elsewhere is better than another one beside us, for which nothing is compiled. */
 __attribute__((noreturn)) static void start(const char *prefix, const char *package, const char *python, int argc, char **argv) {
@@ -192,7 +205,9 @@ __attribute__((noreturn)) static void start(const char *prefix, const char *pack
     char **environment = clean_environment();
     int error = ENOENT;
     for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
-        execve(print(path, sizeof path, "%s/bin/%s", places[i][0], places[i][1]), (char **)arguments, environment);
+        print(path, sizeof path, "%s/bin/%s", places[i][0], places[i][1]);
+        arguments[0] = name_of(path, package);
+        execve(path, (char **)arguments, environment);
         if (errno != ENOENT)
             error = errno;
     }

@@ -493,6 +493,22 @@ static PyObject *py_seccomp_compile(PyObject *self, PyObject *args) {
     return made;
 }
 
+static PyObject *py_renameat2(PyObject *self, PyObject *args) {
+    (void)self;
+    int old_directory, new_directory;
+    unsigned flags;
+    PyObject *old_path, *new_path;
+    if (!PyArg_ParseTuple(args, "iO&iO&I:renameat2", &old_directory, PyUnicode_FSConverter, &old_path, &new_directory,
+                          PyUnicode_FSConverter, &new_path, &flags))
+        return NULL;
+    long value;
+    UNLOCKED(value, syscall(SYS_renameat2, old_directory, text(old_path), new_directory, text(new_path), flags));
+    PyObject *made = result(value);
+    Py_DECREF(old_path);
+    Py_DECREF(new_path);
+    return made;
+}
+
 static PyMethodDef methods[] = {
     {"openat2", py_openat2, METH_VARARGS, NULL},
     {"clone3", py_clone3, METH_VARARGS, NULL},
@@ -516,6 +532,7 @@ static PyMethodDef methods[] = {
     {"address", py_address, METH_O, NULL},
     {"execveat", py_execveat, METH_VARARGS, NULL},
     {"pidfd_getfd", py_pidfd_getfd, METH_VARARGS, NULL},
+    {"renameat2", py_renameat2, METH_VARARGS, NULL},
     {"seccomp", py_seccomp, METH_VARARGS, NULL},
     {"seccomp_library", py_seccomp_library, METH_NOARGS, NULL},
     {"seccomp_number", py_seccomp_number, METH_VARARGS, NULL},

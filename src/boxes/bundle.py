@@ -1,95 +1,88 @@
 """The bytecode of the whole package in one file, for a start in half the time.
 
 The runtime is started for every command, and importing its small modules one by one would take longer than starting
-the interpreter. `write` puts what the interpreter has compiled, the .pyc files, into one file beside them. The launcher
-executes what that file begins with, a finder: before a module that is asked for, it makes those which that one needs,
-in their order and without the import system's ceremony. A module is taken from the file as long as its source is the
-one that was compiled (by time and size, as for a .pyc). Without the file, or with an old one, all works, later.
+the interpreter. `write` compiles them into one file. The launcher executes what that file begins with, a finder, and
+that makes the modules which the verb on the command line needs, all at once: they lie side by side in a *pack*, in the
+order in which they need each other. What is imported later is found one by one, or is a pack of its own. A module is
+taken from the file as long as its source is the one that was compiled (by time and size, as for a .pyc). Without the
+file, or with an old one, all works, later.
 
-    file: u32 size of the head, head (marshal: code of `_FINDER`, entries), code of the modules (marshal)
-    entries: {name: (offset, size, path, is a package, time and size of the source, names of what it imports)}
+Most functions of a module are for other ways than the usual one. Those that boxes/start/called.py does not list are
+*postponed*: in their place is one that loads the code when it is first called.
+
+    file: u32 size of the head, head, body; all is marshalled, and offsets count from the body's beginning
+    head: (code of boxes/start/finder.py, {"packs": {verb or module: [(offset, size)]}, "index_place": (offset, size)})
+    packs: lists of entries, none so long that the memory to read it into were a new mapping
+    entry: (name, path, is a package, time and size of the file, code), without code for an extension module; or (name,)
+    index: {name: entry}, with the (offset, size) of the code in its place
+
+`write` also adds what spares the interpreter the search for its library, see `_write_path`.
 """
 
 from __future__ import annotations
+import __future__
 
+import ast
 import marshal
 import os
 import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    Entry = tuple[int, int, str, bool, int, int, tuple[str, ...]]
+    from collections.abc import Callable
+    from types import CodeType
+    from typing import Any
 
-_FINDER = """
-import sys
-from _frozen_importlib import ModuleSpec
-from marshal import loads
-from posix import pread, stat
+    Place = tuple[int, int]  # offset and size
 
-class Bundle:
-    @staticmethod
-    def find_spec(name, path=None, target=None):
-        entry = entries.get(name)
-        if entry is None or not current(entry):
-            return None
-        for needed in entry[6]:
-            if needed not in modules:
-                make(needed, (name,))
-        spec = ModuleSpec(name, Bundle, origin=entry[2], is_package=entry[3])
-        spec.has_location = True
-        if entry[3]:
-            spec.submodule_search_locations = [entry[2].rpartition("/")[0]]
-        return spec
+# What is surely imported on the way of a verb, or after a module, beyond what these import as they are executed.
+_QUERY = ("boxes.container.lifecycle", "boxes.spec.identifier")
+_CREATE = (
+    *_QUERY,
+    "boxes.container.creation",
+    "boxes.spec.schema_resources",
+    "boxes.cgroups.manager",
+    "boxes.plan.resources",
+    "boxes.plan.descriptors",
+)
+_PACKS: dict[str, tuple[str, ...]] = {
+    "": (),
+    "state": _QUERY,
+    "start": (*_QUERY, "boxes.container.reports"),
+    "kill": (*_QUERY, "boxes.cli.signals"),
+    "delete": (*_QUERY, "boxes.cgroups.legacy"),
+    "create": _CREATE,
+    "run": _CREATE,
+    "exec": ("boxes.container.exec", "boxes.cgroups.legacy", "boxes.spec.identifier"),
+    "boxes.container.builder": ("boxes.container.planning",),
+    "boxes.cgroups.legacy": ("boxes.cgroups.devices",),
+    "boxes.cgroups.unified": ("boxes.cgroups.devices",),
+    "boxes.container.foreground": ("boxes.container.reports",),
+    "boxes.container.reports": ("boxes.plan.rlimits",),
+}
 
-    @staticmethod
-    def create_module(spec):
-        return None
+_PLAIN = {"property", "staticmethod", "classmethod"}
+_FUNCTION = 0x2  # CO_NEWLOCALS of a code's flags: it is neither a module's nor a class's
+_WORTHWHILE = 60  # bytes of bytecode
+_PART = 48 << 10  # bytes; malloc(3) gives more than 128 KiB a mapping of its own
 
-    @staticmethod
-    def exec_module(module):
-        execute(module, entries[module.__name__])
 
-def current(entry):
-    try:
-        facts = stat(entry[2])
-        good = (int(facts.st_mtime) & 0xFFFFFFFF, facts.st_size) == entry[4:6]
-    except OSError:
-        good = False
-    if not good:
-        modules["boxes"].bundled = False
-    return good
+class _Module:
+    """A module as it is packed: `path` is where its file will be, `version` its time and size, `needed` what it imports
+    as it is executed, `fixed` the functions that cannot be found again by name."""
 
-def execute(module, entry):
-    exec(loads(pread(fd, entry[1], start + entry[0])), module.__dict__)
-
-def make(name, above):
-    entry = entries[name]
-    if name in above or not current(entry):
-        return
-    for needed in entry[6]:
-        if needed not in modules:
-            make(needed, (*above, name))
-    if name in modules:
-        return
-    module = modules[name] = Module(name)
-    module.__file__ = entry[2]
-    parent, _, leaf = name.rpartition(".")
-    module.__package__ = parent
-    if entry[3]:
-        module.__package__ = name
-        module.__path__ = [entry[2].rpartition("/")[0]]
-    try:
-        execute(module, entry)
-    except BaseException:
-        del modules[name]
-        raise
-    setattr(modules[parent], leaf, module)
-
-modules = sys.modules
-modules["boxes"].bundled = True
-Module = type(sys)
-sys.meta_path.insert(0, Bundle)
-"""
+    def __init__(
+        self,
+        path: str,
+        version: tuple[int, int],
+        code: CodeType | None,
+        needed: tuple[str, ...] = (),
+        fixed: frozenset[str] = frozenset(),
+    ) -> None:
+        self.facts = (path, path.endswith("/__init__.py"), *version)
+        self.code = code
+        self.needed = needed
+        self.fixed = fixed
 
 
 def path(package: str) -> str:
@@ -112,17 +105,191 @@ def refresh() -> None:
 
 def write(package: str, installed: str | None = None) -> None:
     """Write the file anew, whole or not at all; `installed`: where the package will be, if not here. Raises OSError."""
-    sources = _sources(package)
-    entries: dict[str, Entry] = {}
-    codes = bytearray()
-    for name, source in sources.items():
-        shown = (installed or package) + source[len(package) :]
-        code, time, size = _compiled(source, shown)
-        needed = tuple(_needs(name, source, sources))
-        entries[name] = (len(codes), len(code), shown, shown.endswith("/__init__.py"), time, size, needed)
-        codes += code
-    head = marshal.dumps((compile(_FINDER, "<bundle>", "exec"), entries))
-    _replace(path(package), len(head).to_bytes(4, "little") + head + codes)
+    modules = _modules(package, installed or package)
+    body = bytearray()
+
+    def add(content: Any) -> tuple[int, int]:
+        data = marshal.dumps(content)
+        body.extend(data)
+        return len(body) - len(data), len(data)
+
+    called = _called(package)
+    for name, module in modules.items():
+        if module.code is not None:
+            file = name.removeprefix("boxes.").replace(".", "/")
+            usual = called.get(f"{file}.py", set()) | called.get(f"{file}/__init__.py", set())
+            module.code = _without(module.code, name, usual | module.fixed, add)
+    packs = {name: [add(part) for part in _parts(_pack(name, modules))] for name in _PACKS}
+    index = {
+        name: (name, *module.facts, add(module.code)) for name, module in modules.items() if module.code is not None
+    }
+    head = marshal.dumps((_finder(package), {"packs": packs, "index_place": add(index)}))
+    _replace(path(package), len(head).to_bytes(4, "little") + head + body)
+    _write_path(package)
+
+
+def _write_path(package: str) -> None:
+    """Say where the standard library is, in a file that the interpreter reads instead of looking for it.
+
+    The launcher tells the interpreter NAME as its own; for that, NAME._pth is the whole of sys.path. It begins with a
+    folder in which `encodings`, the first import of every interpreter, is a small file: boxes/start/encodings.py.
+    """
+    interpreter = os.path.realpath(getattr(sys, "_base_executable", None) or sys.executable)
+    library = os.path.dirname(os.__file__)
+    lines = ["../start", library, f"{library}/lib-dynload"]
+    if os.path.isfile(interpreter):
+        name = interpreter.replace("/", "!")
+        _replace(f"{package}/__pycache__/{name}._pth", "".join(f"{line}\n" for line in lines).encode())
+
+
+def _parts(entries: list[tuple[object, ...]]) -> list[list[tuple[object, ...]]]:
+    parts: list[list[tuple[object, ...]]] = [[]]
+    for entry in entries:
+        if len(marshal.dumps([*parts[-1], entry])) > _PART and parts[-1]:
+            parts.append([])
+        parts[-1].append(entry)
+    return parts
+
+
+def _pack(pack: str, modules: dict[str, _Module]) -> list[tuple[object, ...]]:
+    """What a verb or a module needs, each after what it imports itself."""
+    ordered: dict[str, None] = {}
+
+    def visit(name: str, above: tuple[str, ...]) -> None:
+        if name in ordered or name in above:
+            return
+        for needed in (name.rpartition(".")[0], *modules[name].needed) if name in modules else ():
+            visit(needed, (*above, name))
+        ordered[name] = None
+
+    roots = (pack,) if pack in modules else ("boxes.cli.main", f"boxes.cli.{pack or 'main'}")
+    for root in (*roots, *_PACKS[pack]):
+        visit(root, ())
+    builtins: list[tuple[object, ...]] = [(name,) for name in ordered if name in sys.builtin_module_names]
+    return builtins + [(name, *modules[name].facts, modules[name].code) for name in ordered if name in modules]
+
+
+def _modules(package: str, installed: str) -> dict[str, _Module]:
+    """The modules below the package, by name, and the extension modules that they import; not the package itself, of
+    which the launcher makes an empty one."""
+    found: dict[str, _Module] = {}
+    for directory, _, names in sorted(os.walk(package)):
+        for name in sorted(names):
+            source = f"{directory}/{name}"
+            if name.endswith(".py") and source != f"{package}/__init__.py":
+                module = "boxes." + source[len(package) + 1 : -3].replace("/", ".")
+                found[module.removesuffix(".__init__")] = _compiled(source, installed + source[len(package) :])
+    for name in {name for module in found.values() for name in module.needed} - found.keys():
+        file = _extension(name, package)
+        if file is not None:
+            shown = installed + file.removeprefix(package) if file.startswith(f"{package}/") else file
+            found[name] = _Module(shown, _version(os.stat(file)), None)
+    return found
+
+
+def _version(facts: os.stat_result) -> tuple[int, int]:
+    return int(facts.st_mtime) & 0xFFFFFFFF, facts.st_size
+
+
+def _compiled(source: str, shown: str) -> _Module:
+    """A module's code, which calls its source `shown`, and what goes with it."""
+    with open(source, "rb") as file:
+        version = _version(os.fstat(file.fileno()))
+        tree = ast.parse(file.read())
+    needed, fixed = _needs(tree), _fixed(tree)
+    code = _code(tree, shown)
+    return _Module(shown, version, code, needed, fixed)
+
+
+def _needs(tree: ast.Module) -> tuple[str, ...]:
+    """What a module imports as it is executed, packages first; among it are names that are no modules."""
+    found = []
+    for node in tree.body:
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        for name in names:
+            parts = name.split(".")
+            found += [".".join(parts[: length + 1]) for length in range(len(parts))]
+    return tuple(dict.fromkeys(found))
+
+
+def _fixed(tree: ast.Module) -> frozenset[str]:
+    """Functions that a decorator hides, or another of the same name."""
+    seen: set[str] = set()
+    found: set[str] = set()
+    for body, prefix in [(tree.body, ""), *((n.body, f"{n.name}.") for n in tree.body if isinstance(n, ast.ClassDef))]:
+        for node in body:
+            if isinstance(node, ast.FunctionDef):
+                name = prefix + node.name
+                plain = {ast.unparse(decorator) for decorator in node.decorator_list} <= _PLAIN
+                if not plain or name in seen:
+                    found.add(name)
+                seen.add(name)
+    return frozenset(found)
+
+
+def _finder(package: str) -> CodeType:
+    with open(f"{package}/start/finder.py", "rb") as source:
+        return _code(ast.parse(source.read()), "<bundle>")
+
+
+def _code(tree: ast.Module, shown: str) -> CodeType:
+    # `from __future__ import annotations` is for the compiler, which is told otherwise; to execute it costs a look for
+    # a module.
+    tree.body = [node for node in tree.body if not (isinstance(node, ast.ImportFrom) and node.module == "__future__")]
+    flags = __future__.annotations.compiler_flag
+    code: CodeType = compile(tree, shown, "exec", flags=flags, dont_inherit=True, optimize=2)
+    return code
+
+
+def _called(package: str) -> dict[str, set[str]]:
+    """The functions that are called on the usual way, by file."""
+    found: dict[str, set[str]] = {}
+    with open(f"{package}/start/called.py") as source:
+        for line in source:
+            file, _, function = line.strip().partition(" ")
+            found.setdefault(file, set()).add(function)
+    return found
+
+
+def _without(code: CodeType, module: str, kept: set[str] | frozenset[str], add: Callable[[object], Place]) -> CodeType:
+    """The code of a module or a class without that of its functions, but those `kept`: what loads it is there
+    instead."""
+
+    def lighter(constant: object) -> object:
+        if not hasattr(constant, "co_code"):
+            return constant
+        inner: Any = constant
+        if not inner.co_flags & _FUNCTION:
+            return _without(inner, module, kept, add) if inner.co_name.isidentifier() else inner
+        hidden = inner.co_name.startswith("__") and not inner.co_name.endswith("__")
+        simple = inner.co_name.isidentifier() and not inner.co_freevars and not hidden
+        if inner.co_qualname in kept or not simple or len(inner.co_code) < _WORTHWHILE:
+            return inner
+        where = (module, inner.co_qualname, *add(inner))
+        constants = tuple(where if each == 0 else each for each in _stub.__code__.co_consts)
+        return _stub.__code__.replace(
+            co_name=inner.co_name, co_qualname=inner.co_qualname, co_filename=inner.co_filename, co_consts=constants
+        )
+
+    return code.replace(co_consts=tuple(lighter(constant) for constant in code.co_consts))
+
+
+def _stub(*arguments: object, **named: object) -> object:
+    return __boxes__(0)(*arguments, **named)  # type: ignore[name-defined]  # noqa: F821 - the finder's
+
+
+def _extension(name: str, package: str) -> str | None:
+    """The file of an extension module: one of ours, or one of the standard library's own."""
+    from importlib.machinery import EXTENSION_SUFFIXES
+
+    inside = name.removeprefix("boxes.").replace(".", "/")
+    base = f"{package}/{inside}" if name.startswith("boxes.") else f"{os.path.dirname(os.__file__)}/lib-dynload/{name}"
+    files = [base + suffix for suffix in EXTENSION_SUFFIXES]
+    return next((file for file in files if os.path.isfile(file)), None)
 
 
 def _replace(target: str, content: bytes) -> None:
@@ -135,50 +302,6 @@ def _replace(target: str, content: bytes) -> None:
     except OSError:
         os.unlink(made)
         raise
-
-
-def _sources(package: str) -> dict[str, str]:
-    """The modules below the package, by name; not the package itself, of which the launcher makes an empty one."""
-    found = {}
-    for directory, _, names in sorted(os.walk(package)):
-        for name in sorted(names):
-            source = f"{directory}/{name}"
-            if name.endswith(".py") and source != f"{package}/__init__.py":
-                module = "boxes." + source[len(package) + 1 : -3].replace("/", ".")
-                found[module.removesuffix(".__init__")] = source
-    return found
-
-
-def _needs(name: str, source: str, sources: dict[str, str]) -> list[str]:
-    """The modules of ours that one imports as it is executed, its packages first."""
-    import ast
-
-    found = [name.rpartition(".")[0]]
-    with open(source, "rb") as file:
-        tree = ast.parse(file.read())
-    for node in tree.body:
-        if isinstance(node, ast.Import):
-            found += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            found.append(node.module)
-            found += [f"{node.module}.{alias.name}" for alias in node.names]
-    return [module for module in found if module in sources]
-
-
-def _compiled(source: str, shown: str) -> tuple[bytes, int, int]:
-    """A module's code, which calls its source `shown`, and the source's time and size."""
-    import __future__
-
-    import ast
-
-    with open(source, "rb") as file:
-        facts = os.fstat(file.fileno())
-        tree = ast.parse(file.read())
-    # The statement is for the compiler, which is told otherwise; to execute it costs a look for a module.
-    tree.body = [node for node in tree.body if not (isinstance(node, ast.ImportFrom) and node.module == "__future__")]
-    flags = __future__.annotations.compiler_flag
-    code = compile(tree, shown, "exec", flags=flags, dont_inherit=True, optimize=2)
-    return marshal.dumps(code), int(facts.st_mtime) & 0xFFFFFFFF, facts.st_size
 
 
 if __name__ == "__main__":

@@ -35,6 +35,14 @@ def isdir(path: str) -> bool:
         return False
 
 
+def exists(path: str) -> bool:
+    try:
+        posix.stat(path)
+    except (OSError, ValueError):
+        return False
+    return True
+
+
 def normpath(path: str) -> str:
     """Without empty, ``.`` and ``..`` components, as far as the text tells."""
     found: list[str] = []

@@ -25,6 +25,7 @@ BELOW = {
     "log": set[str](),
     "version": set[str](),
     "bundle": set[str](),
+    "start": set[str](),
     "__init__": {"container", "spec", "version"},
     "__main__": {"cli"},
 }

@@ -306,7 +306,9 @@ def disabled() -> Manager:
 def from_record(record: dict[str, Any]) -> Manager:
     """The manager of a container that was made before, from what `Manager.record` said."""
     directories = [Directory.from_record(found) for found in record["directories"]]
-    return _manager(record["kind"])(directories, restricted=record["restricted"], shared=record["shared"])
+    # One that was there before and has no inode was planned, and never entered: its processes are somebody else's.
+    shared = record["shared"] or any(not found.ours and not found.inode for found in directories)
+    return _manager(record["kind"])(directories, restricted=record["restricted"], shared=shared)
 
 
 def paths_of(layout: Layout, pid: int) -> list[str]:

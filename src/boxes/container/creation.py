@@ -52,7 +52,8 @@ class Creation:
         self.claimed = False
         self.place: Place  # once claimed
         self.entered = False
-        self.cgroups: Manager | None = None
+        self.cgroups: Manager  # once planned
+        self.cgroup_begun = False
         self.journal: dict[str, Any] = {}
         self.pid = 0
         self.pidfd = -1
@@ -72,7 +73,7 @@ class Creation:
         if self.terminal is not None:
             os.close(self.terminal)
         self.fds.close()
-        if self.cgroups is not None:
+        if self.cgroup_begun:
             self.cgroups.close()
         if not self.finished:
             undo.take_back(self)  # only now, as descriptors may be what was lacking
@@ -162,6 +163,23 @@ class Creation:
         available = host.ALL if self.facts.has_own("user") else self.capabilities
         return seccomp.prepare(self.config, self.config["process"], hooks, available, self.store.runtime)
 
+    def plan_cgroup(self) -> None:
+        """Where it will be, and its limits; what is wrong with them is an error before anything is made."""
+        from boxes.cgroups import manager as managers
+        from boxes.plan.resources import settings
+
+        linux = self.config.get("linux") or {}
+        if self.options.cgroup_manager == "disabled":
+            self.cgroups = managers.disabled()
+        else:
+            unprivileged = not self.privileged or self.facts.nested
+            rootless = {"true": True, "false": False}.get(self.options.rootless, unprivileged)
+            try:
+                self.cgroups = managers.open_manager(self.layout, linux.get("cgroupsPath"), self.id, rootless=rootless)
+            except BoxesError as error:
+                raise self._about_cgroup(error) from None
+        self.limits = settings(linux.get("resources"), self.cgroups.kind)
+
     # 2. everything below is in the journal before it is made
 
     def claim(self) -> None:
@@ -169,44 +187,29 @@ class Creation:
         self.place = self.store.new(self.id)
         self.claimed = True
         self.journal = journals.begin(self.facts, self.config, self.options)
+        self.journal["cgroups"] = self.cgroups.record()
         try:
             self.place.write_state("config.json", dump(self.config).encode())
             self.place.save(self.journal)
         except OSError as error:
             raise refused("cannot keep the container's state", error) from error
 
-    def make_cgroup(self) -> Manager:
-        """What is wrong with it is wrong with /linux/cgroupsPath, if nothing more is known."""
-        try:
-            return self._make_cgroup()
-        except BoxesError as error:
-            if not (self.config.get("linux") or {}).get("cgroupsPath"):
-                raise
-            raise located(error, "/linux/cgroupsPath") from None
-
-    def _make_cgroup(self) -> Manager:
-        """Its path is in the journal before it is made; what tells it from another of its name follows with the
+    def make_cgroup(self) -> None:
+        """The journal has had its path from the beginning; what tells it from another of its name follows with the
         rest."""
-        from boxes.cgroups import manager as managers
-        from boxes.plan.resources import settings
+        self.cgroup_begun = True
+        try:
+            self.cgroups.make()
+            self.journal["cgroups"] = self.cgroups.record()
+            self.journal["frozen_sign"] = self.cgroups.frozen_sign()
+            self.cgroups.apply(self.limits)
+        except BoxesError as error:
+            raise self._about_cgroup(error) from None
 
-        linux = self.config.get("linux") or {}
-        if self.options.cgroup_manager == "disabled":
-            made = managers.disabled()
-        else:
-            path = linux.get("cgroupsPath")
-            unprivileged = not self.privileged or self.facts.nested
-            rootless = {"true": True, "false": False}.get(self.options.rootless, unprivileged)
-            made = managers.open_manager(self.layout, path, self.id, rootless=rootless)
-        self.cgroups = made
-        limits = settings(linux.get("resources"), made.kind)
-        self.journal["cgroups"] = made.record()
-        self.place.save(self.journal)
-        made.make()
-        self.journal["cgroups"] = made.record()
-        self.journal["frozen_sign"] = made.frozen_sign()
-        made.apply(limits)
-        return made
+    def _about_cgroup(self, error: BoxesError) -> BoxesError:
+        """What is wrong with it is wrong with /linux/cgroupsPath, if nothing more is known."""
+        asked = (self.config.get("linux") or {}).get("cgroupsPath")
+        return located(error, "/linux/cgroupsPath") if asked else error
 
     def open_sources(self) -> None:
         """The root and what is bound, with the runtime's rights, where the builder will have fewer: in a user
@@ -244,7 +247,7 @@ class Creation:
         ours, theirs = channel.pair()
         self.socket = ours
         self.image = self.fds.add(host.open_inner())
-        entry = self.cgroups.entry_fd() if self.cgroups is not None and self._enters_early() else None
+        entry = self.cgroups.entry_fd() if self.cgroup_begun and self._enters_early() else None
         self.entered = entry is not None
         made = stage.Stage(
             self.namespaces,
@@ -308,7 +311,9 @@ class Creation:
         cgroups that its maker is in."""
         adjust.oom_score(self.pid, self.config.get("process") or {})
         channel.say(self.socket, "go")
-        cgroups = self.cgroups or self.make_cgroup()
+        cgroups = self.cgroups
+        if not self.cgroup_begun:
+            self.make_cgroup()
         if not self.entered:
             cgroups.join_early(self.pid)
         self._prepare()

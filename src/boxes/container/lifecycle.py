@@ -54,6 +54,7 @@ def _create(making: Creation) -> None:
 
     making.read()
     making.survey()
+    making.plan_cgroup()
     making.claim()
     if making.layout.kind == "unified":
         making.make_cgroup()  # v2: the builder is born in it; v1: it is made, and entered, while the builder mounts

@@ -29,7 +29,7 @@ def end_builder(pid: int) -> None:
 def take_back(making: Creation) -> None:
     """What cannot be is logged, and left to `delete --force`. No other error: that one would hide why it failed."""
     try:
-        if making.cgroups is not None:
+        if making.cgroup_begun:
             _remove(making.cgroups)
         if making.hooked:
             from boxes.container import hooks

@@ -227,3 +227,8 @@ def seccomp_number(architecture: int, name: str) -> int:
 def seccomp_compile(action: int, parts: bytes, fd: int) -> tuple[int, int]:
     """Compile parts (native/syscalls.c, struct part) and write the program to `fd`: (parts that were taken, errno)."""
     return native.seccomp_compile(action, parts, fd)
+
+
+def exchange(old_path: Path, new_path: Path) -> None:
+    """Let two files trade their names: renameat2(2), RENAME_EXCHANGE. EINVAL on filesystems that cannot."""
+    _checked("renameat2", native.renameat2, k.AT_FDCWD, old_path, k.AT_FDCWD, new_path, k.RENAME_EXCHANGE)

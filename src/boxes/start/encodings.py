@@ -1,0 +1,54 @@
+"""What the interpreter finds in place of the standard library's `encodings` when the launcher has started it.
+
+It begins by asking for UTF-8, and the package that knows a hundred encodings takes a tenth of the whole start for that.
+Here is UTF-8 alone; whoever asks for another encoding gets the real package, loaded into this module.
+"""
+
+import codecs
+import sys
+from codecs import utf_8_decode, utf_8_encode
+
+TYPE_CHECKING = False  # nor `from __future__ import annotations`: that is a file, too
+if TYPE_CHECKING:
+    from typing import Any
+
+_LIBRARY = sys.path[1] + "/encodings"  # boxes/bundle.py writes sys.path: this folder, then the standard library
+__path__ = [_LIBRARY]  # `import encodings.idna` works
+
+
+class IncrementalEncoder(codecs.IncrementalEncoder):
+    def encode(self, input: str, final: bool = False) -> bytes:
+        return utf_8_encode(input, self.errors)[0]
+
+
+class IncrementalDecoder(codecs.BufferedIncrementalDecoder):
+    _buffer_decode = staticmethod(utf_8_decode)  # type: ignore[assignment]  # a built-in, as in the library
+
+
+def _utf_8_decode(input: "Any", errors: str = "strict", /) -> tuple[str, int]:
+    return utf_8_decode(input, errors, True)
+
+
+_UTF_8 = codecs.CodecInfo(
+    name="utf-8",
+    encode=utf_8_encode,
+    decode=_utf_8_decode,
+    incrementalencoder=IncrementalEncoder,
+    incrementaldecoder=IncrementalDecoder,
+    streamreader=codecs.StreamReader,
+    streamwriter=codecs.StreamWriter,
+)
+
+
+def _search(name: str) -> "codecs.CodecInfo | None":
+    """For codecs.register: the interpreter asks with lower case and either sign."""
+    if name in ("utf-8", "utf_8", "utf8"):
+        return _UTF_8
+    if "search_function" not in globals():
+        with open(_LIBRARY + "/__init__.py", "rb") as source:
+            exec(compile(source.read(), source.name, "exec"), globals())  # noqa: S102 - it registers itself, too
+    found: "codecs.CodecInfo | None" = globals()["search_function"](name)
+    return found
+
+
+codecs.register(_search)
