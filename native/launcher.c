@@ -23,8 +23,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/auxv.h>
-#include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
 #define OLDEST_MINOR 11
@@ -43,8 +41,6 @@ static const char START[] =
     "except (OSError,ValueError,EOFError,TypeError):pass\n"
     "from boxes.cli.main import main\n"
     "main()";
-
-static char settler[sizeof "BOXES_SETTLER=-2147483648"];
 
 /* Write a formatted string, or "" if it does not fit: no file has that name. */
 __attribute__((format(printf, 3, 4))) static const char *print(char *buffer, size_t size, const char *format, ...) {
@@ -73,71 +69,15 @@ static void fill_standard_descriptors(void) {
             exit(1);
 }
 
-/* Runs in a child with a copy of everything. Writes it into the cgroup it is in already, see start_settler.
- * /proc/self/cgroup has lines like "8:pids:/path" (cgroup v1) and "0::/path" (v2). */
-static void settle(pid_t runtime) {
-    static char text[16384], path[PATH_MAX];
-    int fd = open("/proc/self/cgroup", O_RDONLY | O_CLOEXEC);
-    ssize_t length = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
-    if (length <= 0)
-        return;
-    const char *controllers[] = {"pids", "freezer", "devices", "cpu", "memory"};
-    const size_t last = sizeof controllers / sizeof *controllers;
-    size_t best = last + 1;
-    for (char *rest, *line = strtok_r(text, "\n", &rest); line; line = strtok_r(NULL, "\n", &rest)) {
-        char *names = strchr(line, ':');
-        char *own = names ? strchr(names + 1, ':') : NULL;
-        if (!own)
-            continue;
-        *own++ = '\0';
-        size_t rank = *++names == '\0' ? last : last + 1;
-        for (size_t i = 0; i < last; i++)
-            if (starts_with(names, controllers[i]) && strchr(",", names[strlen(controllers[i])]))
-                rank = i;
-        if (rank < best) {
-            best = rank;
-            print(path, sizeof path, "/sys/fs/cgroup/%s%s/cgroup.procs", names, own);
-        }
-    }
-    fd = open(path, O_WRONLY | O_CLOEXEC);
-    /* The kernel goes back to the slow way one grace period after the last move, which can be before Python is ready; a
-     * move in that time costs next to nothing and puts it off by another. */
-    const struct timespec pause = {.tv_nsec = 2000000};
-    for (int i = 0; i < 100 && getppid() == runtime && write(fd, "0", 1) == 1; i++)
-        nanosleep(&pause, NULL);
-}
-
-/* The first process that the kernel moves to a cgroup after a quiet time waits for an RCU grace period, 5 to 18 ms
- * (cgroup_threadgroup_rwsem is a per-CPU semaphore); those that follow shortly do not. So for the verbs that fill a
- * cgroup, let a child that nobody waits for move to where it is, and the time pass while Python starts. Its end sends
- * no signal; the runtime ends and reaps it: BOXES_SETTLER is its pid. A failure only costs the time that could have been saved. */
-static void start_settler(char **argv) {
-    const char *verbs[] = {"create", "run", "exec", "restore", "try"};
-    bool wanted = false;
-    for (char **argument = argv + 1; *argument && strcmp(*argument, "--") != 0; argument++)
-        for (size_t i = 0; i < sizeof verbs / sizeof *verbs; i++)
-            wanted |= strcmp(*argument, verbs[i]) == 0;
-    if (!wanted)
-        return;
-    pid_t runtime = getpid();
-    long pid = syscall(SYS_clone, 0, 0, 0, 0, 0); /* exit signal 0; fork(2) would give SIGCHLD */
-    if (pid == 0) {
-        settle(runtime);
-        _exit(0);
-    }
-    if (pid > 0)
-        print(settler, sizeof settler, "BOXES_SETTLER=%ld", pid);
-}
-
 /* The environment without what would change how an interpreter and its C library load code. Python ignores PYTHON*
  * under -I, but the programs that a runtime starts would not. */
 static char **clean_environment(void) {
     const char *unwanted[] = {"PYTHON",  "LD_",     "GCONV_PATH=",    "GLIBC_TUNABLES=",
-                              "LOCPATH", "NLSPATH", "BOXES_SETTLER=", "MALLOC_"};
+                              "LOCPATH", "NLSPATH", "MALLOC_"};
     size_t count = 0, kept = 0;
     while (environ[count])
         count++;
-    char **clean = calloc(count + 2, sizeof *clean);
+    char **clean = calloc(count + 1, sizeof *clean);
     if (!clean)
         fail("cannot start", strerror(errno));
     for (size_t i = 0; i < count; i++) {
@@ -147,8 +87,6 @@ static char **clean_environment(void) {
         if (keep)
             clean[kept++] = environ[i];
     }
-    if (settler[0])
-        clean[kept] = settler;
     return clean;
 }
 
@@ -256,7 +194,6 @@ int main(int argc, char **argv) {
     if (argc < 1) /* Linux before 5.18 allows it */
         return 1;
     fill_standard_descriptors();
-    start_settler(argv);
     find_prefix(prefix, sizeof prefix);
     start_from_library(prefix, "lib", argc, argv);
     start_from_library(prefix, "lib64", argc, argv);

@@ -369,6 +369,34 @@ static PyObject *py_execveat(PyObject *self, PyObject *args) {
     return NULL;
 }
 
+/* spawn(fd, arguments, cgroup) -> the pid of a child that executes fd with an empty environment, born in a v2 cgroup
+ * (-1: in ours). Unlike posix_spawn(3) it copies the page tables, for CLONE_INTO_CGROUP wants clone3; until it has
+ * executed, this process waits, and no Python runs in it. */
+static PyObject *py_spawn(PyObject *self, PyObject *args) {
+    (void)self;
+    int fd, cgroup;
+    PyObject *arguments;
+    if (!PyArg_ParseTuple(args, "iOi:spawn", &fd, &arguments, &cgroup))
+        return NULL;
+    char **argv = vector(arguments);
+    if (!argv)
+        return NULL;
+    struct clone_args how = {.flags = CLONE_VFORK, .exit_signal = SIGCHLD};
+    if (cgroup >= 0) {
+        how.flags |= CLONE_INTO_CGROUP;
+        how.cgroup = (uint64_t)cgroup;
+    }
+    char *none[] = {NULL};
+    long pid = syscall(SYS_clone3, &how, sizeof how);
+    if (pid == 0) {
+        syscall(SYS_execveat, fd, "", argv, none, AT_EMPTY_PATH);
+        _exit(127);
+    }
+    PyObject *made = result(pid);
+    PyMem_Free(argv);
+    return made;
+}
+
 static PyObject *py_pidfd_getfd(PyObject *self, PyObject *args) {
     (void)self;
     int pidfd, fd;
@@ -531,6 +559,7 @@ static PyMethodDef methods[] = {
     {"bpf", py_bpf, METH_VARARGS, NULL},
     {"address", py_address, METH_O, NULL},
     {"execveat", py_execveat, METH_VARARGS, NULL},
+    {"spawn", py_spawn, METH_VARARGS, NULL},
     {"pidfd_getfd", py_pidfd_getfd, METH_VARARGS, NULL},
     {"renameat2", py_renameat2, METH_VARARGS, NULL},
     {"seccomp", py_seccomp, METH_VARARGS, NULL},

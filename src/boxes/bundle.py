@@ -41,8 +41,6 @@ _CREATE = (
     *_QUERY,
     "boxes.container.creation",
     "boxes.spec.schema_resources",
-    "boxes.cgroups.manager",
-    "boxes.plan.resources",
     "boxes.plan.descriptors",
 )
 _PACKS: dict[str, tuple[str, ...]] = {

@@ -251,7 +251,7 @@ def test_create_whose_builder_is_killed_says_so_and_leaves_nothing(
     scene: Scene, chance: random.Random, shape: Callable[[Bundle], None]
 ) -> None:
     shape(scene.bundle)
-    stop = next(point for point in calls(scene, "clone3") if point[0] == "rename")  # the pid goes to the journal
+    stop = next(point for point in calls(scene, "clone3") if point[0] == "renameat2")  # the pid goes to the journal
     log = scene.box.directory / "calls"
     create_with_builder_traced(scene, stop, "-o", str(log)).ok()
     refused = 0

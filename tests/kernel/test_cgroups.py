@@ -76,8 +76,14 @@ def spawn() -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
 
 
 def enter(manager: Manager, process: subprocess.Popen[bytes]) -> None:
-    manager.join_early(process.pid)
-    manager.join_late(process.pid)
+    early, late = manager.entries(born=False)
+    write_to(early + late, process.pid)
+
+
+def write_to(entries: list[int], pid: int) -> None:
+    for fd in entries:
+        os.write(fd, str(pid).encode())
+        os.close(fd)
 
 
 def begin(process: subprocess.Popen[bytes]) -> None:
@@ -209,15 +215,18 @@ def test_a_process_is_put_into_every_hierarchy(
 
     assert all(below(found.root, membership[found.label]) == path[1:].split("/") for found in layout.hierarchies)
     assert manager.processes() == [process.pid]
-    assert paths_of(layout, process.pid) == manager.procs_paths()
-    assert all(Path(file).exists() for file in manager.procs_paths())
+    assert paths_of(layout, process.pid) == manager.paths()
+    assert all(Path(cgroup, "cgroup.procs").exists() for cgroup, _ in manager.paths())
 
 
 def test_memory_is_joined_late_only(manager: Manager, spawn: Callable[..., Any]) -> None:
     manager.make()
     process = spawn("")
 
-    manager.join_early(process.pid)
+    first, last = manager.entries(born=False)
+    write_to(first, process.pid)
+    for fd in last:
+        os.close(fd)
 
     late = [directory for directory in manager.directories if process.pid not in directory.processes()]
     if manager.kind == "legacy":

@@ -17,7 +17,6 @@ import os, sys
 
 def main():
     import json
-    settler = os.environ.get("BOXES_SETTLER")
     print(json.dumps({
         "argv": [os.fsencode(argument).hex() for argument in sys.argv[1:]],
         "environment": dict(os.environ),
@@ -27,7 +26,6 @@ def main():
         "executable": sys.executable,
         "flags": [sys.flags.isolated, sys.flags.no_site, sys.flags.utf8_mode],
         "descriptors": sorted(map(int, os.listdir("/proc/self/fd"))) if os.path.exists("/proc/self/fd") else [],
-        "settler": os.waitpid(int(settler), 0x40000000)[1] if settler else None,
     }))
 """
 LAYOUTS = [
@@ -139,7 +137,6 @@ def test_environment_is_passed_on_but_for_what_changes_how_code_is_loaded(tmp_pa
         "GLIBC_TUNABLES": "glibc.malloc.check=3",
         "LOCPATH": "/nowhere",
         "MALLOC_PERTURB_": "1",
-        "BOXES_SETTLER": "1",
     }
     assert run(make_prefix(tmp_path), env=kept | dropped)["environment"] == kept
 
@@ -163,17 +160,6 @@ def test_missing_standard_descriptors_are_filled(tmp_path: Path) -> None:
     subprocess.run(["sh", "-c", '"$0" >"$1" <&- 2>&-', box, result], check=True)
     # 3 is what lists them.
     assert json.loads(result.read_text())["descriptors"] == [0, 1, 2, 3]
-
-
-@pytest.mark.parametrize("verb", ["create", "run", "exec", "restore", "try"])
-def test_settler_is_started_for_verbs_that_fill_a_cgroup(tmp_path: Path, verb: str) -> None:
-    box = make_prefix(tmp_path)
-    assert run(box, "--root", "/nowhere", verb, "--", "x")["settler"] == 0
-
-
-@pytest.mark.parametrize("arguments", [[], ["state", "x"], ["kill", "--", "run"], ["runs"]])
-def test_no_settler_for_the_others(tmp_path: Path, arguments: list[str]) -> None:
-    assert run(make_prefix(tmp_path), *arguments)["settler"] is None
 
 
 def test_missing_package_is_one_line_which_says_where_it_looked(tmp_path: Path) -> None:

@@ -127,7 +127,7 @@ class Directory:
 
     def write(self, file: str, *values: str) -> None:
         """Write each value with a write of its own, as cgroup files want it."""
-        fd = os.open(file, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=self.fd)
+        fd = self.open(file)
         try:
             for value in values:
                 try:
@@ -137,6 +137,10 @@ class Directory:
                     raise rendered(error, f'write("{error.filename}", "{value}")') from None
         finally:
             os.close(fd)
+
+    def open(self, file: str) -> int:
+        """A descriptor to write one of its files by."""
+        return os.open(file, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=self.fd)
 
     def read(self, file: str) -> str:
         fd = os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=self.fd)

@@ -1,6 +1,11 @@
 """Cgroups of v1: one for each hierarchy, and one of v2 where that is mounted beside them (a hybrid host).
 
-The v2 cgroup has no controllers, but it has what v1 lacks: killing and events for the whole cgroup.
+The v2 cgroup has no controllers, but it has what v1 lacks: killing and events for the whole cgroup, and that a process
+is born in it.
+
+Whoever writes to cgroup.procs waits for an RCU grace period, 5 to 28 ms, as a rule. A thread that writes itself to the
+file `tasks` of v1 does not (Linux 5.5, "cgroup: Optimize single thread migration"), and a process with one thread is
+moved as a whole by that.
 """
 
 from __future__ import annotations
@@ -25,13 +30,17 @@ _CPUSET = ("cpuset.cpus", "cpuset.mems")
 class Legacy(Manager):
     kind = "legacy"
 
+    def make_entry(self) -> None:
+        unified = self._unified()
+        if unified is not None:
+            self._make_all([unified], shared=False)
+
+    def entry_fd(self) -> int | None:
+        unified = self._unified()
+        return None if unified is None else unified.fd
+
     def make(self, *, shared: bool = False) -> None:
-        mask = os.umask(0o022)
-        try:
-            self.directories = [directory for directory in self.directories if self._make(directory)]
-        finally:
-            os.umask(mask)
-        self._check_unused(shared=shared)
+        self._make_all([directory for directory in self.directories if not directory.inode], shared=shared)
         cpuset = self._directory("cpuset")
         if cpuset is not None:
             try:
@@ -42,16 +51,25 @@ class Legacy(Manager):
         if freezer is not None and freezer.read("freezer.state") != "THAWED\n":
             raise StateError(f"the cgroup '{freezer.path}' is frozen", hint="thaw it first")
 
-    def join_early(self, pid: int) -> None:
+    def entries(self, *, born: bool) -> tuple[list[int], list[int]]:
+        early, late = [], []
         for directory in self.directories:
-            if "memory" not in directory.controllers:
-                self._join(directory, pid)
+            if not directory.controllers:
+                early += [] if born else [directory.open("cgroup.procs")]
+            elif "memory" in directory.controllers:
+                late.append(directory.open("tasks"))
+            else:
+                early.append(directory.open("tasks"))
+        return early, late
 
-    def join_late(self, pid: int) -> None:
-        """The memory controller charges what a process allocates from here on, not what it brings with it."""
-        memory = self._directory("memory")
-        if memory is not None:
-            self._join(memory, pid)
+    def _make_all(self, wanted: list[Directory], *, shared: bool) -> None:
+        mask = os.umask(0o022)
+        try:
+            lacking = [directory for directory in wanted if not self._make(directory)]
+        finally:
+            os.umask(mask)
+        self.directories = [directory for directory in self.directories if directory not in lacking]
+        self._check_unused([directory for directory in wanted if directory not in lacking], shared=shared)
 
     def kill_all(self, number: int) -> None:
         self._check_alone()

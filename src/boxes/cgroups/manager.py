@@ -43,7 +43,7 @@ class Mountable:
 class Manager:
     """The cgroups of one container; this one has none: it is the manager "disabled".
 
-    In the order of a container's life: `make`, `join_early`, `join_late`, `apply`, …, `kill_all`, `remove`. What
+    In the order of a container's life: `make_entry`, `make`, `apply`, `entries`, …, `kill_all`, `remove`. What
     `record` says before `make` is enough to finish or undo it later (`from_record`), after a kill at any point.
     """
 
@@ -86,18 +86,20 @@ class Manager:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def make_entry(self) -> None:
+        """Make, of the cgroups, that which a process can be born in. One that is there already must be empty."""
+
     def make(self, *, shared: bool = False) -> None:
-        """Make the cgroups. One that is there already must be without processes, unless `shared`."""
+        """Make the rest. One that is there already must be without processes, unless `shared`."""
 
     def entry_fd(self) -> int | None:
         """A descriptor for CLONE_INTO_CGROUP, which remains the manager's own; None where that does not exist."""
         return None
 
-    def join_early(self, pid: int) -> None:
-        """Put the process where membership costs it nothing: into every v1 hierarchy but that of memory."""
-
-    def join_late(self, pid: int) -> None:
-        """Put the process into the rest."""
+    def entries(self, *, born: bool) -> tuple[list[int], list[int]]:
+        """Descriptors for a process that has no threads: it is a member once it has written "0" to each. Those of the
+        second list charge what it allocates from then on. `born`: it is in `entry_fd` already."""
+        return [], []
 
     def delegate(self, uid: int, gid: int) -> None:
         """Give a v2 cgroup to the container's root, so that it can make cgroups below it; never done on v1."""
@@ -146,8 +148,8 @@ class Manager:
         found.discard(0)
         return sorted(found)
 
-    def procs_paths(self, subgroups: dict[str, str] | None = None) -> list[str]:
-        """The cgroup.procs of each hierarchy, that of v1's memory last.
+    def paths(self, subgroups: dict[str, str] | None = None) -> list[tuple[str, bool]]:
+        """The cgroup of each hierarchy, that of v1's memory last, and whether it is one of v2.
 
         `subgroups` names cgroups below the container's own, by controller, or by "" for all hierarchies.
         """
@@ -158,7 +160,7 @@ class Manager:
         found = []
         for directory in sorted(self.directories, key=_late):
             names = next((chosen[name] for name in directory.controllers if name in chosen), chosen.get("", []))
-            found.append("/".join([directory.path, *names, "cgroup.procs"]))
+            found.append(("/".join([directory.path, *names]), not directory.controllers))
         return found
 
     def kill_all(self, number: int) -> None:
@@ -227,8 +229,8 @@ class Manager:
             raise refused("cannot make the cgroup", error) from error
         return True
 
-    def _check_unused(self, *, shared: bool) -> None:
-        for directory in self.directories:
+    def _check_unused(self, directories: list[Directory], *, shared: bool) -> None:
+        for directory in directories:
             found = [] if directory.ours else directory.processes()
             self.shared = self.shared or bool(found)
             if found and not shared:
@@ -238,13 +240,6 @@ class Manager:
     def _check_alone(self) -> None:
         if self.shared:
             raise StateError("the container shares its cgroup, so its processes cannot be told from others")
-
-    def _join(self, directory: Directory, pid: int) -> None:
-        try:
-            directory.write("cgroup.procs", str(pid))
-        except OSError as error:
-            hint = "the cgroup has children with controllers" if error.errno == errno.EBUSY else None
-            raise refused("cannot enter the cgroup", error, hint=hint) from error
 
     def _signal(self, number: int, known: set[int] | None = None) -> None:
         """Signal all processes but the known ones, and this one."""
@@ -311,14 +306,14 @@ def from_record(record: dict[str, Any]) -> Manager:
     return _manager(record["kind"])(directories, restricted=record["restricted"], shared=shared)
 
 
-def paths_of(layout: Layout, pid: int) -> list[str]:
-    """The cgroup.procs of the cgroups a process is in, that of v1's memory last."""
+def paths_of(layout: Layout, pid: int) -> list[tuple[str, bool]]:
+    """The cgroups a process is in, that of v1's memory last, and whether each is one of v2."""
     from boxes.cgroups.layout import below, memberships
 
     with open(f"/proc/{pid}/cgroup", "rb") as file:
         found = memberships(file.read())
     return [
-        "/".join([hierarchy.mount_point, *below(hierarchy.root, found[hierarchy.label]), "cgroup.procs"])
+        ("/".join([hierarchy.mount_point, *below(hierarchy.root, found[hierarchy.label])]), hierarchy.unified)
         for hierarchy in sorted(layout.hierarchies, key=_late)
         if hierarchy.label in found
     ]

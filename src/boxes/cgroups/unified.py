@@ -23,13 +23,18 @@ _DELEGATED = ("cgroup.procs", "cgroup.subtree_control", "cgroup.threads")
 class Unified(Manager):
     kind = "unified"
 
+    def make_entry(self) -> None:
+        self.make()
+
     def make(self, *, shared: bool = False) -> None:
+        if any(directory.inode for directory in self.directories):
+            return
         mask = os.umask(0o022)
         try:
             self.directories = [directory for directory in self.directories if self._make(directory)]
         finally:
             os.umask(mask)
-        self._check_unused(shared=shared)
+        self._check_unused(self.directories, shared=shared)
         for directory in self.directories:
             _enable_controllers(directory)
             kind = directory.read("cgroup.type").strip()
@@ -42,10 +47,8 @@ class Unified(Manager):
     def entry_fd(self) -> int | None:
         return self.directories[0].fd if self.directories else None
 
-    def join_late(self, pid: int) -> None:
-        """A process which started by CLONE_INTO_CGROUP is in already; to write it once more does nothing."""
-        for directory in self.directories:
-            self._join(directory, pid)
+    def entries(self, *, born: bool) -> tuple[list[int], list[int]]:
+        return [], [] if born else [directory.open("cgroup.procs") for directory in self.directories]
 
     def delegate(self, uid: int, gid: int) -> None:
         """The directory and the files that /sys/kernel/cgroup/delegate lists, as the runtime specification says."""

@@ -23,14 +23,12 @@ if TYPE_CHECKING:
     from boxes.cli.options import Parsed, Values
 
 INTERRUPTED = 130  # 128 + SIGINT, as a shell reports it
-WALL = 0x40000000  # __WALL of waitpid(2): children whose exit signal is not SIGCHLD too
 
 
 def main() -> NoReturn:
     """Run the command line and leave. Never returns, raises or prints a traceback."""
     status = 1
     gc.disable()  # a millisecond of every start; what one command leaves behind goes with it
-    settler = os.environment.pop("BOXES_SETTLER", "")
     try:
         # A caller that ignores SIGCHLD would make waitpid fail with ECHILD: the kernel reaps by itself then.
         _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
@@ -41,7 +39,7 @@ def main() -> NoReturn:
     finally:
         if not getattr(sys.modules["boxes"], "bundled", False):
             _bundle()
-        _leave(status, settler)
+        _leave(status)
 
 
 def dispatch(argv: Sequence[str]) -> int:
@@ -121,23 +119,14 @@ def _bundle() -> None:
         log.debug(f"ignoring: cannot write the bundle: {error}")
 
 
-def _leave(status: int, settler: str) -> NoReturn:
-    """Reap the launcher's child, flush, and exit without the interpreter's teardown."""
+def _leave(status: int) -> NoReturn:
+    """Flush, and exit without the interpreter's teardown."""
     try:
         _signal.signal(_signal.SIGINT, _signal.SIG_IGN)
         for stream in (sys.stdout, sys.stderr):
             if stream is not None:
                 stream.flush()
-        if settler.isascii() and settler.isdecimal() and int(settler) > 0:
-            _end(int(settler))
     except OSError:
-        pass  # ignoring: nobody reads the stream, or somebody has reaped the child
+        pass  # ignoring: nobody reads the stream
     finally:
         posix._exit(status)
-
-
-def _end(settler: int) -> None:
-    """The launcher's child is ours, as it became this interpreter. If it has been reaped, its pid may be another's."""
-    if os.waitpid(settler, os.WNOHANG | WALL)[0] == 0:
-        os.kill(settler, _signal.SIGKILL)
-        os.waitpid(settler, WALL)

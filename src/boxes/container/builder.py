@@ -78,13 +78,16 @@ def main(job: Job) -> NoReturn:
     os.umask(0)
     root = _enter_root(job)
     run.run(root, job.plan.early, [])
-    channel.say(job.socket, "mounted")
-    hierarchies = _placed(job)
+    hierarchies, early, late = _cgroups(job)
+    _enter(early)
     if "cgroup" in job.facts.namespaces.new:
-        # Not with the other namespaces: its root is the cgroup that this process is in now.
+        # Not with the other namespaces: its root is the cgroups that this process is in now.
+        _enter(late)
         syscalls.unshare(k.CLONE_NEWCGROUP)
+        late = []
     run.run(root, job.plan.late, hierarchies)
     _hand_over_root(job, root)
+    _enter(late)
     channel.say(job.socket, "built")
     channel.expect(job.socket, "hooked")
     state = oci_state(job.facts.id, "creating", os.getpid(), job.facts.bundle, job.config.get("annotations"))
@@ -96,13 +99,24 @@ def main(job: Job) -> NoReturn:
     _become_inner(job, state)
 
 
-def _placed(job: Job) -> list[Hierarchy]:
-    """Wait until this process is in its cgroups, and hear where they are."""
-    said = channel.heard(channel.receive(job.socket)) or "[]"
+def _cgroups(job: Job) -> tuple[list[Hierarchy], list[int], list[int]]:
+    """Wait until they are made: where they are, and descriptors to enter them by, at once and at last."""
+    said, fds = channel.take(job.socket)
     found = parse(said.encode(), source="runtime")
-    if not isinstance(found, list) or not found:
-        return []
-    return [Hierarchy(*facts) for facts in found]
+    facts: dict[str, Any] = found  # type: ignore[assignment]  # the runtime's own words
+    early: int = facts["early"]
+    return [Hierarchy(*shown) for shown in facts["shown"]], fds[:early], fds[early:]
+
+
+def _enter(cgroups: list[int]) -> None:
+    for fd in cgroups:
+        try:
+            os.write(fd, b"0")
+        except OSError as error:
+            hint = "the cgroup has children with controllers" if error.errno == 16 else None  # EBUSY
+            call = f'write("{syscalls.described(fd)}", "0")'
+            raise refused("cannot enter the cgroup", syscalls.rendered(error, call), hint=hint) from error
+        os.close(fd)
 
 
 def _become_root(job: Job) -> None:

@@ -7,6 +7,7 @@ is text, a report of inner begins with a small number.
 from __future__ import annotations
 
 import _socket
+from _struct import pack, unpack
 
 from boxes import errors
 from boxes.errors import BoxesError, InternalError, refused
@@ -14,6 +15,8 @@ from boxes.linux.fd import with_short_path
 from boxes.spec.document import dump, parse
 
 _SIZE = 65536
+_MOST_FDS = 253  # SCM_MAX_FD of the kernel
+_CMSG_CLOEXEC = 0x40000000  # MSG_CMSG_CLOEXEC
 _CLASSES = {
     kind.code: kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, BoxesError)
 }
@@ -42,6 +45,26 @@ def say(socket: _socket.socket, word: str) -> None:
     except OSError:
         heard(receive(socket))
         raise InternalError("the other process of this container is gone") from None
+
+
+def give(socket: _socket.socket, word: str, fds: list[int]) -> None:
+    """Send a word, and descriptors with it: the other side's `take`."""
+    rights = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, pack(f"={len(fds)}i", *fds))] if fds else []
+    try:
+        socket.sendmsg([b"!" + word.encode()], rights, _socket.MSG_NOSIGNAL)
+    except OSError:
+        heard(receive(socket))
+        raise InternalError("the other process of this container is gone") from None
+
+
+def take(socket: _socket.socket) -> tuple[str, list[int]]:
+    """The next word and what came with it, close-on-exec. Raises what the other side says instead."""
+    message, ancillary, *_ = socket.recvmsg(_SIZE, _socket.CMSG_SPACE(4 * _MOST_FDS), _CMSG_CLOEXEC)
+    fds: list[int] = []
+    for level, kind, data in ancillary:
+        if level == _socket.SOL_SOCKET and kind == _socket.SCM_RIGHTS:
+            fds += unpack(f"={len(data) // 4}i", data)
+    return heard(message) or "", fds
 
 
 def say_error(socket: _socket.socket, error: BoxesError) -> None:

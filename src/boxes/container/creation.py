@@ -5,7 +5,7 @@ from __future__ import annotations
 from boxes import log
 from boxes import system as os
 from boxes.cgroups import layout as layouts
-from boxes.container import adjust, channel, host, journals, stage, status, terminals
+from boxes.container import adjust, channel, host, journals, placement, stage, status, terminals
 from boxes.container.store import START_SOCKET
 from boxes.errors import BoxesError, ConfigError, UnsupportedError, located, refused
 from boxes.linux import procfs
@@ -32,9 +32,6 @@ if TYPE_CHECKING:
     from boxes.container.store import Place, Store
     from boxes.plan.descriptors import Descriptors
     from boxes.plan.seccomp import Filter
-
-# A limit below this leaves no room for the builder's pages: then the cgroup is entered late.
-_SMALL_MEMORY = 8 << 20
 
 
 class Creation:
@@ -164,21 +161,10 @@ class Creation:
         return seccomp.prepare(self.config, self.config["process"], hooks, available, self.store.runtime)
 
     def plan_cgroup(self) -> None:
-        """Where it will be, and its limits; what is wrong with them is an error before anything is made."""
-        from boxes.cgroups import manager as managers
-        from boxes.plan.resources import settings
-
-        linux = self.config.get("linux") or {}
-        if self.options.cgroup_manager == "disabled":
-            self.cgroups = managers.disabled()
-        else:
-            unprivileged = not self.privileged or self.facts.nested
-            rootless = {"true": True, "false": False}.get(self.options.rootless, unprivileged)
-            try:
-                self.cgroups = managers.open_manager(self.layout, linux.get("cgroupsPath"), self.id, rootless=rootless)
-            except BoxesError as error:
-                raise self._about_cgroup(error) from None
-        self.limits = settings(linux.get("resources"), self.cgroups.kind)
+        unprivileged = not self.privileged or self.facts.nested
+        self.cgroups, self.limits = placement.plan(
+            self.config, self.options, self.layout, self.id, unprivileged=unprivileged
+        )
 
     # 2. everything below is in the journal before it is made
 
@@ -194,22 +180,24 @@ class Creation:
         except OSError as error:
             raise refused("cannot keep the container's state", error) from error
 
-    def make_cgroup(self) -> None:
-        """The journal has had its path from the beginning; what tells it from another of its name follows with the
-        rest."""
+    def make_entry(self) -> None:
+        """The cgroup that the builder is born in. The journal has had its path from the beginning; what tells it from
+        another of its name follows with the next version."""
         self.cgroup_begun = True
+        try:
+            self.cgroups.make_entry()
+        except BoxesError as error:
+            raise placement.about(error, self.config) from None
+        self.journal["cgroups"] = self.cgroups.record()
+
+    def make_cgroup(self) -> None:
         try:
             self.cgroups.make()
             self.journal["cgroups"] = self.cgroups.record()
             self.journal["frozen_sign"] = self.cgroups.frozen_sign()
             self.cgroups.apply(self.limits)
         except BoxesError as error:
-            raise self._about_cgroup(error) from None
-
-    def _about_cgroup(self, error: BoxesError) -> BoxesError:
-        """What is wrong with it is wrong with /linux/cgroupsPath, if nothing more is known."""
-        asked = (self.config.get("linux") or {}).get("cgroupsPath")
-        return located(error, "/linux/cgroupsPath") if asked else error
+            raise placement.about(error, self.config) from None
 
     def open_sources(self) -> None:
         """The root and what is bound, with the runtime's rights, where the builder will have fewer: in a user
@@ -247,7 +235,8 @@ class Creation:
         ours, theirs = channel.pair()
         self.socket = ours
         self.image = self.fds.add(host.open_inner())
-        entry = self.cgroups.entry_fd() if self.cgroup_begun and self._enters_early() else None
+        early = placement.enters_early(self.cgroups.kind, self.config)
+        entry = self.cgroups.entry_fd() if early else None
         self.entered = entry is not None
         made = stage.Stage(
             self.namespaces,
@@ -268,11 +257,6 @@ class Creation:
         theirs.close()
         self.listening.close()
         self.fds.close_one(self.waiting)  # the lock is inner's from here on: it ends when the program begins
-
-    def _enters_early(self) -> bool:
-        memory = ((self.config.get("linux") or {}).get("resources") or {}).get("memory") or {}
-        limits = [value for value in (memory.get("limit"), memory.get("swap")) if value is not None and value > 0]
-        return not limits or min(limits) >= _SMALL_MEMORY
 
     def _job(self, theirs: _socket.socket) -> builder.Job:
         """Runs in the builder."""
@@ -306,26 +290,27 @@ class Creation:
                 raise located(error, f"/linux/{kind}Mappings") from None
 
     def build(self) -> None:
-        """Let the builder mount; meanwhile make its cgroups and put it there, into that of memory as late as can be:
-        what it allocates from then on counts. Only a new cgroup namespace needs it earlier, being rooted at the
-        cgroups that its maker is in."""
+        """Let the builder mount; meanwhile make the rest of its cgroups. It enters them by itself, since a thread that
+        moves itself does not wait, and that of memory as late as can be: what it allocates from then on counts."""
         adjust.oom_score(self.pid, self.config.get("process") or {})
         channel.say(self.socket, "go")
-        cgroups = self.cgroups
-        if not self.cgroup_begun:
-            self.make_cgroup()
-        if not self.entered:
-            cgroups.join_early(self.pid)
+        self.make_cgroup()
+        shown = [[each.name, each.options, each.source, each.unified] for each in self.cgroups.mounts_for_container()]
+        early, late = self._entries()
+        channel.give(self.socket, dump({"shown": shown, "early": len(early)}), early + late)
+        for fd in early + late:
+            self.fds.close_one(fd)
         self._prepare()
-        channel.expect(self.socket, "mounted")
-        namespaced = "cgroup" in self.namespaces.new
-        if namespaced and not self.entered:
-            cgroups.join_late(self.pid)
-        shown = [[each.name, each.options, each.source, each.unified] for each in cgroups.mounts_for_container()]
-        channel.say(self.socket, dump(shown))
         channel.expect(self.socket, "built")
-        if not namespaced and not self.entered:
-            cgroups.join_late(self.pid)
+
+    def _entries(self) -> tuple[list[int], list[int]]:
+        try:
+            early, late = self.cgroups.entries(born=self.entered)
+        except OSError as error:
+            raise refused("cannot enter the cgroup", error) from error
+        for fd in early + late:
+            self.fds.add(fd)
+        return early, late
 
     def _prepare(self) -> None:
         """Load what comes next while the builder is busy."""

@@ -12,7 +12,7 @@ from boxes.container import adjust, channel, foreground, host, joins, status, te
 from boxes.container.reports import Reports
 from boxes.container.store import Store, replace
 from boxes.errors import KernelError, StateError, UsageError, refused
-from boxes.linux import procfs
+from boxes.linux import procfs, syscalls
 from boxes.linux.fd import Fds, inherit, sealed
 from boxes.plan import exec as planned
 from boxes.plan.process import needs_home, with_home
@@ -84,8 +84,8 @@ def execute(store: Store, id: str, options: ExecOptions) -> int:
         try:
             ours, theirs = channel.pair()
             ours.setsockopt(_socket.SOL_SOCKET, _PASSCRED, 1)
-            steps = _plan(journal, config, process, options, pidfd, fds, store.runtime)
-            child = _spawn(steps, theirs, options, fds)
+            steps, cgroup = _plan(journal, config, process, options, pidfd, fds, store.runtime)
+            child = _spawn(steps, theirs, options, fds, cgroup)
             theirs.close()
             reports = Reports(ours, lambda: steps)
             reports.listener = lambda number, fds, sender: _listen(journal, config, number, fds, sender)
@@ -177,7 +177,8 @@ def _plan(
     pidfd: int,
     fds: Fds,
     runtime: str,
-) -> planned.ExecSteps:
+) -> tuple[planned.ExecSteps, int]:
+    """What inner is to do, and the cgroup it is born in, or -1."""
     facts = joins.facts_of(journal, config, preserve=options.preserve_fds)
     capabilities = host.capabilities()
     given = host.confinement(
@@ -196,13 +197,17 @@ def _plan(
     root = -1
     if not facts.has_own("mount") or facts.namespaces.joined("mount"):
         root = fds.add(os.open(f"/proc/{journal['pid']}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
-    cgroups = [fds.add(fd) for fd in _open_cgroups(journal, options)]
+    # A process that is to have other CPUs before it is in its cgroups cannot be born there.
+    entry, cgroups = _open_cgroups(journal, options, born="execCPUAffinity" not in process)
+    for fd in cgroups:
+        fds.add(fd)
     proc = fds.add(_attributes()) if given.labels else -1
     if needs_home(process):
         process = with_home(process, _home(journal["pid"], process["user"].get("uid", 0)))
     adjust.raise_rlimits(0, process)
     adjust.oom_score(os.getpid(), process)  # ours, to be inherited
-    return planned.exec_steps(process, facts, given, planned.Joined(pidfd, root, cgroups, proc))
+    steps = planned.exec_steps(process, facts, given, planned.Joined(pidfd, root, cgroups, proc))
+    return steps, -1 if entry < 0 else fds.add(entry)
 
 
 def _attributes() -> int:
@@ -223,27 +228,32 @@ def _home(pid: int, uid: int) -> str:
         os.close(root)
 
 
-def _open_cgroups(journal: dict[str, Any], options: ExecOptions) -> list[int]:
-    """The cgroup.procs to enter: the container's, or those of cgroups below it; the init's own where nesting has made
-    the configured one take no processes (v2)."""
+def _open_cgroups(journal: dict[str, Any], options: ExecOptions, *, born: bool) -> tuple[int, list[int]]:
+    """The cgroups to enter: the container's, or those of cgroups below it; the init's own where nesting has made the
+    configured one take no processes (v2). One of v2 for the process to be born in, or -1, and what inner writes itself
+    to, as in cgroups/legacy.py."""
     manager = status.cgroups_of(journal)
     try:
-        paths = manager.procs_paths(_subgroups(options.cgroup))
+        paths = manager.paths(_subgroups(options.cgroup))
         if not options.cgroup and manager.kind == "unified":
             from boxes.cgroups import layout as layouts
 
             paths = managers.paths_of(layouts.detect(), journal["pid"]) or paths
     finally:
         manager.close()
-    opened = []
-    for path in paths:
+    entry, files = -1, []
+    with Fds() as fds:
         try:
-            opened.append(os.open(path, os.O_WRONLY | os.O_CLOEXEC))
+            for path, unified in paths:
+                if unified and born:
+                    entry = fds.add(os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+                else:
+                    file = f"{path}/{'cgroup.procs' if unified else 'tasks'}"
+                    files.append(fds.add(os.open(file, os.O_WRONLY | os.O_CLOEXEC)))
         except OSError as error:
-            for fd in opened:
-                os.close(fd)
             raise refused("cannot enter the cgroup", error) from error
-    return opened
+        fds.disown()
+    return entry, files
 
 
 def _subgroups(listed: list[str]) -> dict[str, str]:
@@ -256,17 +266,18 @@ def _subgroups(listed: list[str]) -> dict[str, str]:
     return found
 
 
-def _spawn(steps: planned.ExecSteps, theirs: _socket.socket, options: ExecOptions, fds: Fds) -> int:
-    """Start inner from its sealed image: with vfork's speed, and none of the interpreter's memory."""
+def _spawn(steps: planned.ExecSteps, theirs: _socket.socket, options: ExecOptions, fds: Fds, cgroup: int) -> int:
+    """Start inner from its sealed image."""
     image = fds.add(host.open_inner())
     plan = fds.add(sealed("plan", steps.encode()))
     report = theirs.fileno()
     inherit(plan, report, *steps.descriptors, *range(3, 3 + options.preserve_fds))
     arguments = ["box: exec", str(plan), str(report), str(options.preserve_fds)]
     try:
-        return os.posix_spawn(f"/proc/self/fd/{image}", arguments, {})
+        return syscalls.spawn(image, [argument.encode() for argument in arguments], cgroup=cgroup)
     except OSError as error:
-        raise refused("cannot start the process", error) from error
+        hint = "the cgroup has children with controllers" if error.errno == 16 else None  # EBUSY
+        raise refused("cannot start the process", error, hint=hint) from error
 
 
 def _listen(journal: dict[str, Any], config: dict[str, Any], number: int, fds: list[int], pid: int) -> None:

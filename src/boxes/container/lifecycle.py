@@ -56,8 +56,9 @@ def _create(making: Creation) -> None:
     making.survey()
     making.plan_cgroup()
     making.claim()
+    making.make_entry()  # the builder is born in it; v1's others are made while the builder mounts
     if making.layout.kind == "unified":
-        making.make_cgroup()  # v2: the builder is born in it; v1: it is made, and entered, while the builder mounts
+        making.make_cgroup()
     making.open_sources()
     making.spawn()
     try:

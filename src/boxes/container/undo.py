@@ -30,7 +30,7 @@ def take_back(making: Creation) -> None:
     """What cannot be is logged, and left to `delete --force`. No other error: that one would hide why it failed."""
     try:
         if making.cgroup_begun:
-            _remove(making.cgroups)
+            _remove(making.cgroups, populated=making.pid != 0)
         if making.hooked:
             from boxes.container import hooks
 
@@ -42,7 +42,7 @@ def take_back(making: Creation) -> None:
         log.warning(f"ignoring: {error}")
 
 
-def _remove(cgroups: Manager) -> None:
-    if not cgroups.shared:
+def _remove(cgroups: Manager, *, populated: bool) -> None:
+    if populated and not cgroups.shared:
         cgroups.kill_all(_signal.SIGKILL)
     cgroups.remove(timeout=_PATIENCE)

@@ -31,6 +31,10 @@ class Fds:
         self._open.remove(fd)
         os.close(fd)
 
+    def disown(self) -> None:
+        """Leave them open: they have another owner now."""
+        self._open.clear()
+
     def close(self) -> None:
         while self._open:
             os.close(self._open.pop())

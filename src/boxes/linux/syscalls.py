@@ -190,6 +190,16 @@ def execveat(fd: int, arguments: list[bytes], environment: list[bytes]) -> None:
         raise rendered(error, f"execveat({described(fd)})") from None
 
 
+def spawn(fd: int, arguments: list[bytes], *, cgroup: int = -1) -> int:
+    """The pid of a child that executes what the descriptor refers to, without environment: clone3(2), born in a v2
+    cgroup if one is given."""
+    try:
+        return native.spawn(fd, arguments, cgroup)
+    except OSError as error:
+        born = f', cgroup="{described(cgroup)}"' if cgroup >= 0 else ""
+        raise rendered(error, f"clone3(CLONE_VFORK{born})") from None
+
+
 def make_device(directory: int, name: Path, mode: int, device: int) -> None:
     try:
         os.mknod(name, mode, device, dir_fd=directory)

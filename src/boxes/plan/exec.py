@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 
 class Joined:
-    """Descriptors: a pidfd of the container's init; its root, if it has no mount namespace of its own, or -1; the
-    cgroup.procs to enter; a procfs to write labels through, or -1."""
+    """Descriptors: a pidfd of the container's init; its root, if it has no mount namespace of its own, or -1; what
+    to write itself to, to enter the cgroups; a procfs to write labels through, or -1."""
 
     def __init__(self, pidfd: int, root: int, cgroups: list[int], proc: int = -1) -> None:
         self.pidfd = pidfd
@@ -46,7 +46,7 @@ def exec_steps(settings: dict[str, Any], facts: Facts, given: Confinement, joine
 
         attributes.initial_affinity(steps, settings)
     for fd in joined.cgroups:
-        steps.call("write", fd, b"0", 1, pointer="/linux/cgroupsPath", shown="write(cgroup.procs)")
+        steps.call("write", fd, b"0", 1, pointer="/linux/cgroupsPath", shown="write(tasks)")
         steps.call("close", fd)
     if "execCPUAffinity" in settings:
         attributes.final_affinity(steps, settings)

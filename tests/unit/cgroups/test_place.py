@@ -87,32 +87,29 @@ def test_the_record_is_enough_to_come_back() -> None:
     again = from_record(json.loads(json.dumps(manager.record())))
 
     assert again.record() == manager.record() and type(again) is type(manager)
-    assert again.procs_paths() == manager.procs_paths()
+    assert again.paths() == manager.paths()
 
 
 def test_memory_is_entered_last() -> None:
-    assert open_manager(LEGACY, "/a", "box1", rootless=False).procs_paths() == [
-        "/nowhere/pids/a/cgroup.procs",
-        "/nowhere/systemd/a/cgroup.procs",
-        "/nowhere/unified/a/cgroup.procs",
-        "/nowhere/memory/a/cgroup.procs",
+    assert open_manager(LEGACY, "/a", "box1", rootless=False).paths() == [
+        ("/nowhere/pids/a", False),
+        ("/nowhere/systemd/a", False),
+        ("/nowhere/unified/a", True),
+        ("/nowhere/memory/a", False),
     ]
 
 
 def test_exec_may_name_a_cgroup_below_the_containers() -> None:
     manager = open_manager(LEGACY, "/a", "box1", rootless=False)
 
-    assert manager.procs_paths({"": "sub"})[0] == "/nowhere/pids/a/sub/cgroup.procs"
-    assert manager.procs_paths({"memory": "/m/"})[-2:] == [
-        "/nowhere/unified/a/cgroup.procs",
-        "/nowhere/memory/a/m/cgroup.procs",
-    ]
+    assert manager.paths({"": "sub"})[0] == ("/nowhere/pids/a/sub", False)
+    assert manager.paths({"memory": "/m/"})[-2:] == [("/nowhere/unified/a", True), ("/nowhere/memory/a/m", False)]
 
 
 @pytest.mark.parametrize("subgroups", [{"": ".."}, {"": "../.."}, {"": "a/../../b"}, {"pids": ".."}, {"nonsense": "a"}])
 def test_exec_cannot_leave_the_containers_cgroup(subgroups: dict[str, str]) -> None:
     with pytest.raises(UsageError):
-        open_manager(LEGACY, "/a", "box1", rootless=False).procs_paths(subgroups)
+        open_manager(LEGACY, "/a", "box1", rootless=False).paths(subgroups)
 
 
 def test_without_hierarchies_a_path_is_an_error_and_no_path_is_none() -> None:

@@ -8,7 +8,6 @@ import re
 import signal
 import stat
 import subprocess
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -265,23 +264,3 @@ def test_ignored_sigchld_is_reset(program: Program) -> None:
     done = program("run", "c1", answers=answers, preexec_fn=lambda: signal.signal(signal.SIGCHLD, signal.SIG_IGN))
     assert done.returncode == 1
     assert done.stderr == b""
-
-
-def test_the_launchers_child_is_ended_and_its_pid_not_passed_on(program: Program, tmp_path: Path) -> None:
-    # The shell's background child stays a child of the program that the shell becomes.
-    shell = f'{{ sleep 0.2; : >{tmp_path}/ended; }} & BOXES_SETTLER=$! exec "$@"'
-    done = program(
-        "run",
-        "c1",
-        answers='{"run": lambda *_: "BOXES_SETTLER" in __import__("boxes.system").system.environment}',
-        through=shell,
-    )
-    assert (done.returncode, done.stderr) == (0, b"")
-    time.sleep(0.4)
-    assert not (tmp_path / "ended").exists()
-
-
-@pytest.mark.parametrize("settler", ["", "-1", "0", "x", "1", "99999999999999999999999"])
-def test_a_settler_that_is_none_of_ours_is_ignored(program: Program, settler: str) -> None:
-    done = program("run", "c1", answers='{"run": 7}', env={"BOXES_SETTLER": settler})
-    assert (done.returncode, done.stderr) == (7, b"")

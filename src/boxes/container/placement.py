@@ -1,0 +1,50 @@
+"""Which cgroups a container gets, and when its first process enters them: docs/adr/0002."""
+
+from __future__ import annotations
+
+from boxes.cgroups import manager as managers
+from boxes.errors import BoxesError, located
+from boxes.plan.resources import settings
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from boxes.cgroups.layout import Layout
+    from boxes.cgroups.manager import Manager
+    from boxes.cgroups.settings import DeviceRules, Setting
+    from boxes.container.options import CreateOptions
+
+# A limit below this leaves no room for the builder's pages: then the cgroup is entered late.
+_SMALL_MEMORY = 8 << 20
+
+
+def plan(
+    config: dict[str, Any], options: CreateOptions, layout: Layout, id: str, *, unprivileged: bool
+) -> tuple[Manager, list[Setting | DeviceRules]]:
+    """The cgroups, and their limits; what is wrong with them is an error before anything is made."""
+    linux = config.get("linux") or {}
+    if options.cgroup_manager == "disabled":
+        manager = managers.disabled()
+    else:
+        rootless = {"true": True, "false": False}.get(options.rootless, unprivileged)
+        try:
+            manager = managers.open_manager(layout, linux.get("cgroupsPath"), id, rootless=rootless)
+        except BoxesError as error:
+            raise about(error, config) from None
+    return manager, settings(linux.get("resources"), manager.kind)
+
+
+def about(error: BoxesError, config: dict[str, Any]) -> BoxesError:
+    """What is wrong with a cgroup is wrong with /linux/cgroupsPath, if nothing more is known."""
+    asked = (config.get("linux") or {}).get("cgroupsPath")
+    return located(error, "/linux/cgroupsPath") if asked else error
+
+
+def enters_early(kind: str, config: dict[str, Any]) -> bool:
+    """Whether the builder may be born in its cgroup: one that limits memory charges what it allocates."""
+    if kind != "unified":
+        return True
+    memory = ((config.get("linux") or {}).get("resources") or {}).get("memory") or {}
+    limits = [value for value in (memory.get("limit"), memory.get("swap")) if value is not None and value > 0]
+    return not limits or min(limits) >= _SMALL_MEMORY
