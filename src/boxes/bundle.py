@@ -7,9 +7,6 @@ order in which they need each other. What is imported later is found one by one,
 taken from the file as long as its source is the one that was compiled (by time and size, as for a .pyc). Without the
 file, or with an old one, all works, later.
 
-Most functions of a module are for other ways than the usual one. Those that boxes/start/called.py does not list are
-*postponed*: in their place is one that loads the code when it is first called.
-
     file: u32 size of the head, head, body; all is marshalled, and offsets count from the body's beginning
     head: (code of boxes/start/finder.py, {"packs": {verb or module: [(offset, size)]}, "index_place": (offset, size)})
     packs: lists of entries, none so long that the memory to read it into were a new mapping
@@ -29,11 +26,8 @@ import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from types import CodeType
     from typing import Any
-
-    Place = tuple[int, int]  # offset and size
 
 # What is surely imported on the way of a verb, or after a module, beyond what these import as they are executed.
 _QUERY = ("boxes.container.lifecycle", "boxes.spec.identifier")
@@ -59,28 +53,19 @@ _PACKS: dict[str, tuple[str, ...]] = {
     "boxes.container.reports": ("boxes.plan.rlimits",),
 }
 
-_PLAIN = {"property", "staticmethod", "classmethod"}
-_FUNCTION = 0x2  # CO_NEWLOCALS of a code's flags: it is neither a module's nor a class's
-_WORTHWHILE = 60  # bytes of bytecode
 _PART = 48 << 10  # bytes; malloc(3) gives more than 128 KiB a mapping of its own
 
 
 class _Module:
     """A module as it is packed: `path` is where its file will be, `version` its time and size, `needed` what it imports
-    as it is executed, `fixed` the functions that cannot be found again by name."""
+    as it is executed."""
 
     def __init__(
-        self,
-        path: str,
-        version: tuple[int, int],
-        code: CodeType | None,
-        needed: tuple[str, ...] = (),
-        fixed: frozenset[str] = frozenset(),
+        self, path: str, version: tuple[int, int], code: CodeType | None, needed: tuple[str, ...] = ()
     ) -> None:
         self.facts = (path, path.endswith("/__init__.py"), *version)
         self.code = code
         self.needed = needed
-        self.fixed = fixed
 
 
 def path(package: str) -> str:
@@ -111,12 +96,6 @@ def write(package: str, installed: str | None = None) -> None:
         body.extend(data)
         return len(body) - len(data), len(data)
 
-    called = _called(package)
-    for name, module in modules.items():
-        if module.code is not None:
-            file = name.removeprefix("boxes.").replace(".", "/")
-            usual = called.get(f"{file}.py", set()) | called.get(f"{file}/__init__.py", set())
-            module.code = _without(module.code, name, usual | module.fixed, add)
     packs = {name: [add(part) for part in _parts(_pack(name, modules))] for name in _PACKS}
     index = {
         name: (name, *module.facts, add(module.code)) for name, module in modules.items() if module.code is not None
@@ -194,9 +173,9 @@ def _compiled(source: str, shown: str) -> _Module:
     with open(source, "rb") as file:
         version = _version(os.fstat(file.fileno()))
         tree = ast.parse(file.read())
-    needed, fixed = _needs(tree), _fixed(tree)
+    needed = _needs(tree)
     code = _code(tree, shown)
-    return _Module(shown, version, code, needed, fixed)
+    return _Module(shown, version, code, needed)
 
 
 def _needs(tree: ast.Module) -> tuple[str, ...]:
@@ -214,21 +193,6 @@ def _needs(tree: ast.Module) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def _fixed(tree: ast.Module) -> frozenset[str]:
-    """Functions that a decorator hides, or another of the same name."""
-    seen: set[str] = set()
-    found: set[str] = set()
-    for body, prefix in [(tree.body, ""), *((n.body, f"{n.name}.") for n in tree.body if isinstance(n, ast.ClassDef))]:
-        for node in body:
-            if isinstance(node, ast.FunctionDef):
-                name = prefix + node.name
-                plain = {ast.unparse(decorator) for decorator in node.decorator_list} <= _PLAIN
-                if not plain or name in seen:
-                    found.add(name)
-                seen.add(name)
-    return frozenset(found)
-
-
 def _finder(package: str) -> CodeType:
     with open(f"{package}/start/finder.py", "rb") as source:
         return _code(ast.parse(source.read()), "<bundle>")
@@ -241,43 +205,6 @@ def _code(tree: ast.Module, shown: str) -> CodeType:
     flags = __future__.annotations.compiler_flag
     code: CodeType = compile(tree, shown, "exec", flags=flags, dont_inherit=True, optimize=2)
     return code
-
-
-def _called(package: str) -> dict[str, set[str]]:
-    """The functions that are called on the usual way, by file."""
-    found: dict[str, set[str]] = {}
-    with open(f"{package}/start/called.py") as source:
-        for line in source:
-            file, _, function = line.strip().partition(" ")
-            found.setdefault(file, set()).add(function)
-    return found
-
-
-def _without(code: CodeType, module: str, kept: set[str] | frozenset[str], add: Callable[[object], Place]) -> CodeType:
-    """The code of a module or a class without that of its functions, but those `kept`: what loads it is there
-    instead."""
-
-    def lighter(constant: object) -> object:
-        if not hasattr(constant, "co_code"):
-            return constant
-        inner: Any = constant
-        if not inner.co_flags & _FUNCTION:
-            return _without(inner, module, kept, add) if inner.co_name.isidentifier() else inner
-        hidden = inner.co_name.startswith("__") and not inner.co_name.endswith("__")
-        simple = inner.co_name.isidentifier() and not inner.co_freevars and not hidden
-        if inner.co_qualname in kept or not simple or len(inner.co_code) < _WORTHWHILE:
-            return inner
-        where = (module, inner.co_qualname, *add(inner))
-        constants = tuple(where if each == 0 else each for each in _stub.__code__.co_consts)
-        return _stub.__code__.replace(
-            co_name=inner.co_name, co_qualname=inner.co_qualname, co_filename=inner.co_filename, co_consts=constants
-        )
-
-    return code.replace(co_consts=tuple(lighter(constant) for constant in code.co_consts))
-
-
-def _stub(*arguments: object, **named: object) -> object:
-    return __boxes__(0)(*arguments, **named)  # type: ignore[name-defined]  # noqa: F821 - the finder's
 
 
 def _extension(name: str, package: str) -> str | None:

@@ -141,6 +141,26 @@ def test_environment_is_passed_on_but_for_what_changes_how_code_is_loaded(tmp_pa
     assert run(make_prefix(tmp_path), env=kept | dropped)["environment"] == kept
 
 
+def test_interpreter_is_told_where_its_library_is(tmp_path: Path) -> None:
+    """boxes/bundle.py writes the file; with it `encodings` is ours, and knows the others of the library's all the same."""
+    box = make_prefix(tmp_path)
+    package = tmp_path / LAYOUTS[0] / "boxes"
+    shutil.copytree(BOX.parent.parent / "src/boxes/start", package / "start")
+    (package / "__pycache__").mkdir()
+    library = Path(json.__file__).parent.parent
+    interpreter = str(Path("/usr/bin/python3").resolve())
+    told = package / "__pycache__" / f"{interpreter.replace('/', '!')}._pth"
+    told.write_text(f"../start\n/usr/lib/{Path(interpreter).name}\n/usr/lib/{Path(interpreter).name}/lib-dynload\n")
+    main = package / "cli/main.py"
+    check = 'assert "é".encode("latin-1") == b"\\xe9" and "bücher".encode("idna") == b"xn--bcher-kva"'
+    main.write_text(main.read_text().replace("    import json\n", f"    import json\n    {check}\n"))
+
+    seen = run(box, "x", env={"PYTHONPATH": "/nowhere", "LC_ALL": "C"})
+
+    assert library.is_dir() and seen["path"][0] == str(package / "start")
+    assert seen["flags"] == [1, 1, 1] and seen["argv"] == [b"x".hex()]
+
+
 def test_hostile_current_directory_is_ignored(tmp_path: Path) -> None:
     box = make_prefix(tmp_path / "prefix")
     hostile = tmp_path / "bundle"

@@ -11,7 +11,7 @@ from _struct import pack, unpack
 
 from boxes import errors
 from boxes.errors import BoxesError, InternalError, refused
-from boxes.linux.fd import with_short_path
+from boxes.linux.sockets import with_short_path
 from boxes.spec.document import dump, parse
 
 _SIZE = 65536

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from boxes.errors import refused
-from boxes.linux.fd import connect_stream, send_fd
+from boxes.linux.sockets import connect_stream, send_fd
 
 
 def send(path: str, master: int) -> None:

@@ -115,7 +115,7 @@ def _begin(place: Place, journal: dict[str, Any], config: dict[str, Any]) -> Non
     import _socket
 
     from boxes.container.reports import Reports
-    from boxes.linux.fd import with_short_path
+    from boxes.linux.sockets import with_short_path
 
     if "process" not in config:
         raise StateError("the config has no process to start", pointer="/process")

@@ -11,7 +11,7 @@ from _struct import pack, unpack_from
 from boxes import system as os
 from boxes.errors import BoxesError, InternalError, UnsupportedError, refused
 from boxes.linux import syscalls
-from boxes.linux.fd import connect_stream, send_fd
+from boxes.linux.sockets import connect_stream, send_fd
 from boxes.plan import seccomp as planned
 from boxes.plan.seccomp import POINTER, Filter
 from boxes.spec.document import dump, parse

@@ -1,8 +1,7 @@
-"""File descriptors: owners, sealed images, and descriptors sent over sockets."""
+"""File descriptors: owners, and sealed images."""
 
 from __future__ import annotations
 
-import _socket
 import fcntl
 
 from boxes import system as os
@@ -11,7 +10,6 @@ from boxes.linux.syscalls import rendered
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from types import TracebackType
 
 _SEALS = k.F_SEAL_SEAL | k.F_SEAL_SHRINK | k.F_SEAL_GROW | k.F_SEAL_WRITE
@@ -76,32 +74,3 @@ def inherit(*fds: int) -> None:
     """Let these survive the next execve."""
     for fd in fds:
         os.set_inheritable(fd, True)
-
-
-def send_fd(socket: _socket.socket, message: bytes, fd: int) -> None:
-    """One message with exactly one descriptor: what console sockets and pidfd sockets want."""
-    socket.sendmsg([message], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, fd.to_bytes(4, "little", signed=True))])
-
-
-def connect_stream(path: str) -> _socket.socket:
-    """A stream socket connected to a path of any length: over 108 bytes it goes through its directory's descriptor."""
-    socket = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
-    try:
-        with_short_path(path, socket.connect)
-    except OSError as error:
-        socket.close()
-        raise rendered(error, f'connect("{path}")') from None
-    return socket
-
-
-def with_short_path(path: str, action: Callable[[str], object]) -> None:
-    """Call `action` with a name of at most 108 bytes for a socket's path: sun_path of unix(7)."""
-    if len(os.fsencode(path)) < 108:
-        action(path)
-        return
-    parent, _, name = path.rpartition("/")
-    directory = os.open(parent or ".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        action(f"/proc/self/fd/{directory}/{name}")
-    finally:
-        os.close(directory)

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from typing import Any
 
 _LIBRARY = sys.path[1] + "/encodings"  # boxes/bundle.py writes sys.path: this folder, then the standard library
-__path__ = [_LIBRARY]  # `import encodings.idna` works
+# A package, so that `import encodings.idna` works.
+__package__ = "encodings"
+__path__ = __spec__.submodule_search_locations = [_LIBRARY]
 
 
 class IncrementalEncoder(codecs.IncrementalEncoder):

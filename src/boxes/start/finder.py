@@ -10,7 +10,6 @@ import gc
 
 gc.disable()  # a command ends before its garbage matters; from here on, since reading the bundle makes a lot of objects
 
-import builtins
 import sys
 from _frozen_importlib import BuiltinImporter, ModuleSpec
 from _frozen_importlib_external import ExtensionFileLoader
@@ -131,19 +130,6 @@ def enter(spec: Any) -> None:
         setattr(modules[parent], leaf, module)
 
 
-def postponed(function: tuple[str, str, int, int]) -> Any:
-    """Give a function its code, as it is called for the first time."""
-    name, path, *place = function
-    owner: Any = modules[name]
-    *classes, last = path.split(".")
-    for step in classes:
-        owner = getattr(owner, step)
-    called = vars(owner)[last]
-    called = getattr(called, "__func__", None) or getattr(called, "fget", None) or called
-    called.__code__ = part((place[0], place[1]))
-    return called
-
-
 found: dict[str, Entry] | None = None
 ready: dict[str, Entry] = {}
 modules: dict[str, Any] = sys.modules
@@ -151,9 +137,5 @@ modules["boxes"].bundled = True
 Module = type(sys)
 Loader: Any = Bundle
 builtin: Any = BuiltinImporter
-builtins.__boxes__ = postponed  # type: ignore[attr-defined]
 sys.meta_path.insert(0, Loader)
-for word in sys.argv:
-    if word in packs:
-        load(word)
-        break
+load(next((word for word in sys.argv if word in packs), ""))
