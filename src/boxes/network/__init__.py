@@ -1,0 +1,1 @@
+"""The network: devices and what belongs to them, in kernel terms."""
