@@ -111,6 +111,14 @@ def test_a_device_may_have_its_old_name_taken_there(transfer: Transfer, there: i
         assert addresses("v0") == []
 
 
+def test_a_device_may_be_wanted_by_another_of_its_names(transfer: Transfer, there: int) -> None:
+    ip("link", "property", "add", "dev", "v0", "altname", "enp9s9")
+    transfer.move(Move("enp9s9", "", P))
+    with inside(there):
+        assert devices() == {"lo", "v0"}
+        assert look("link", "show", "dev", "v0")[0]["altnames"] == ["enp9s9"]
+
+
 @pytest.mark.parametrize("new_name", ["", "renamed", "eth%d"])
 def test_undo_brings_all_back(transfer: Transfer, there: int, new_name: str) -> None:
     before = described("v0")
