@@ -104,8 +104,10 @@ def lacks(feature: str) -> str | None:
         return None if set(cgroup_roots()) == {""} else "needs a unified cgroup hierarchy"
     if feature == "time namespace":
         return _has_time_namespace()
-    if feature == "overlay":
-        return _filesystem("overlay")
+    if feature in ("overlay", "resctrl"):
+        return _filesystem(feature)
+    if feature == "fuse":
+        return _filesystem("fuse") if os.path.exists("/dev/fuse") else "no /dev/fuse"
     if feature == "subordinate ids":
         return None if shutil.which("newuidmap") and shutil.which("newgidmap") else "needs newuidmap and newgidmap"
     if feature == "debian":
