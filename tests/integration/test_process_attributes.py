@@ -385,16 +385,6 @@ def test_home_without_a_mount_namespace(box: Runtime, bundle: Bundle) -> None:
     assert home(box, bundle) == "/root"
 
 
-# ---- what is not supported ----
-
-
-@OLD
-@pytest.mark.parametrize("name, value", [("netDevices", {"eth9": {}}), ("intelRdt", {"closID": "x"})])
-def test_unsupported_is_refused_before_anything_is_made(box: Runtime, bundle: Bundle, name: str, value: Any) -> None:
-    bundle.namespace("network").linux[name] = value
-    box.run(bundle).refused(f"/linux/{name}")
-
-
 def test_this_host_is_looked_at_right() -> None:
     """The skips above go by the same facts as the runtime: a host with both modules would run the other half."""
     assert host.lacks("root") is None

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from boxes.cgroups.manager import Manager
     from boxes.container import builder
+    from boxes.container.lent import Lent
     from boxes.container.options import CreateOptions
     from boxes.container.planning import Planned
     from boxes.container.store import Place, Store
@@ -55,6 +56,7 @@ class Creation:
         self.pid = 0
         self.pidfd = -1
         self.terminal: int | None = None
+        self.lent: Lent | None = None
         self.hooked = False
         self.finished = False
 
@@ -293,6 +295,12 @@ class Creation:
         """Let the builder mount; meanwhile make the rest of its cgroups. It enters them by itself, since a thread that
         moves itself does not wait, and that of memory as late as can be: what it allocates from then on counts."""
         adjust.oom_score(self.pid, self.config.get("process") or {})
+        linux = self.config.get("linux") or {}
+        if linux.get("netDevices") or linux.get("intelRdt") is not None:
+            from boxes.container import lent
+
+            self.lent = lent.Lent(self)
+            self.lent.lend()
         channel.say(self.socket, "go")
         self.make_cgroup()
         shown = [[each.name, each.options, each.source, each.unified] for each in self.cgroups.mounts_for_container()]
@@ -374,4 +382,6 @@ class Creation:
         return terminal
 
     def finish(self) -> None:
+        if self.lent is not None:
+            self.lent.close()
         self.finished = True

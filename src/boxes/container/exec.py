@@ -201,12 +201,17 @@ def _plan(
     entry, cgroups = _open_cgroups(journal, options, born="execCPUAffinity" not in process)
     for fd in cgroups:
         fds.add(fd)
+    tasks = []
+    if "resctrl" in journal:
+        from boxes.container import lent
+
+        tasks = [fds.add(fd) for fd in lent.open_tasks(journal)]
     proc = fds.add(_attributes()) if given.labels else -1
     if needs_home(process):
         process = with_home(process, _home(journal["pid"], process["user"].get("uid", 0)))
     adjust.raise_rlimits(0, process)
     adjust.oom_score(os.getpid(), process)  # ours, to be inherited
-    steps = planned.exec_steps(process, facts, given, planned.Joined(pidfd, root, cgroups, proc))
+    steps = planned.exec_steps(process, facts, given, planned.Joined(pidfd, root, cgroups, proc, tasks))
     return steps, -1 if entry < 0 else fds.add(entry)
 
 

@@ -289,6 +289,10 @@ def _release(place: Place, journal: dict[str, Any]) -> None:
         cgroups.remove(timeout=_FORCED)
     finally:
         cgroups.close()
+    if "resctrl" in journal:
+        from boxes.container import lent
+
+        lent.release(journal)
     if journal["poststop"] and journal["status"] == status.CREATED:
         _run_poststop(place, journal)
     place.remove()

@@ -28,9 +28,15 @@ def end_builder(pid: int) -> None:
 
 def take_back(making: Creation) -> None:
     """What cannot be is logged, and left to `delete --force`. No other error: that one would hide why it failed."""
+    if making.lent is not None:
+        making.lent.bring_back()
     try:
         if making.cgroup_begun:
             _remove(making.cgroups, populated=making.pid != 0)
+        if "resctrl" in making.journal:
+            from boxes.container import lent
+
+            lent.release(making.journal)
         if making.hooked:
             from boxes.container import hooks
 

@@ -17,13 +17,17 @@ if TYPE_CHECKING:
 
 class Joined:
     """Descriptors: a pidfd of the container's init; its root, if it has no mount namespace of its own, or -1; what
-    to write itself to, to enter the cgroups; a procfs to write labels through, or -1."""
+    to write itself to, to enter the cgroups; a procfs to write labels through, or -1; what to write itself to, to enter
+    the groups of resctrl."""
 
-    def __init__(self, pidfd: int, root: int, cgroups: list[int], proc: int = -1) -> None:
+    def __init__(
+        self, pidfd: int, root: int, cgroups: list[int], proc: int = -1, tasks: list[int] | None = None
+    ) -> None:
         self.pidfd = pidfd
         self.root = root
         self.cgroups = cgroups
         self.proc = proc
+        self.tasks = tasks or []
 
 
 class ExecSteps(Steps):
@@ -37,7 +41,7 @@ class ExecSteps(Steps):
 def exec_steps(settings: dict[str, Any], facts: Facts, given: Confinement, joined: Joined) -> ExecSteps:
     """cgroups first, with the runtime's rights; then all namespaces in one setns(2), which knows their order."""
     steps = ExecSteps()
-    steps.descriptors = [joined.pidfd, *joined.cgroups]
+    steps.descriptors = [joined.pidfd, *joined.cgroups, *joined.tasks]
     if given.labels:
         steps.descriptors.append(joined.proc)
         process.label(steps, given, joined.proc)
@@ -47,6 +51,9 @@ def exec_steps(settings: dict[str, Any], facts: Facts, given: Confinement, joine
         attributes.initial_affinity(steps, settings)
     for fd in joined.cgroups:
         steps.call("write", fd, b"0", 1, pointer="/linux/cgroupsPath", shown="write(tasks)")
+        steps.call("close", fd)
+    for fd in joined.tasks:
+        steps.call("write", fd, b"0", 1, pointer="/linux/intelRdt", shown="write(tasks of resctrl)")
         steps.call("close", fd)
     if "execCPUAffinity" in settings:
         attributes.final_affinity(steps, settings)

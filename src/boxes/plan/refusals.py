@@ -8,11 +8,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-# Members of `linux`, and what is said of them.
-_LINUX = {
-    "netDevices": "network devices cannot be moved into a container",
-    "intelRdt": "cache and memory bandwidth cannot be allocated",
-}
 # Options of mounts.
 _OPTIONS = frozenset(("copy-symlink", "src-nofollow", "dest-nofollow"))
 _IDMAPS = ("idmap", "ridmap")
@@ -20,10 +15,6 @@ _IDMAPS = ("idmap", "ridmap")
 
 def refuse(config: dict[str, Any]) -> None:
     """Raise UnsupportedError for the first that there is."""
-    linux = config.get("linux") or {}
-    for name, text in _LINUX.items():
-        if linux.get(name) is not None:
-            raise UnsupportedError(text, pointer=f"/linux/{name}")
     for number, mount in enumerate(config.get("mounts") or ()):
         _refuse_mount(mount, f"/mounts/{number}")
     process = config.get("process") or {}

@@ -20,8 +20,6 @@ def with_mount(**mount: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     "config, pointer",
     [
-        ({"linux": {"netDevices": {"eth0": {}}}}, "/linux/netDevices"),
-        ({"linux": {"intelRdt": {}}}, "/linux/intelRdt"),
         *((with_mount(options=["bind", option]), "/mounts/1/options/1") for option in ("copy-symlink", "src-nofollow")),
         (with_mount(options=["dest-nofollow"]), "/mounts/1/options/0"),
         (with_mount(options=["tmpcopyup"], type="ext4"), "/mounts/1/options/0"),
@@ -41,6 +39,7 @@ def test_unsupported_is_refused_with_its_place(config: dict[str, Any], pointer: 
     [
         {},
         {"linux": {}, "mounts": []},
+        {"linux": {"netDevices": {"eth0": {}}, "intelRdt": {}}},
         with_mount(options=["bind", "ro", "size=1"]),
         with_mount(uidMappings=[], gidMappings=[]),
         with_mount(uidMappings=MAPPING, gidMappings=MAPPING, options=["rbind", "ridmap"]),
