@@ -172,6 +172,7 @@ def test_undo_tells_what_it_cannot_bring_back(transfer: Transfer, there: int) ->
     "moves, pointer, text",
     [
         ([Move("v0", "", "/a"), Move("none", "", "/b")], "/b", "no network device 'none'"),
+        ([Move("v0", "", "/a"), Move("none", "new", "/b")], "/b", "no network device 'none'"),
         ([Move("v0", "", "/a"), Move("v2", "lo", "/b")], "/b", "a device 'lo' already"),
         ([Move("v0", "", "/a"), Move("lo", "", "/b")], "/b", "a device 'lo' already"),
     ],

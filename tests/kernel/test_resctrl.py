@@ -221,6 +221,18 @@ def test_a_monitoring_group_of_somebody_else_is_not_taken(tree: Tree, process: i
     assert tree.groups() == {"mon_groups/box"}
 
 
+@pytest.mark.parametrize("rdt, path", [({}, "box"), ({"closID": "/", "enableMonitoring": True}, "mon_groups/box")])
+def test_what_somebody_else_makes_meanwhile_is_not_taken_back(tree: Tree, rdt: dict[str, Any], path: str) -> None:
+    """Somebody who does not heed the lock."""
+    root, wanted = str(tree.path), group(rdt, "box")
+    record = resctrl.survey(root, wanted)
+    (tree.path / path).mkdir()
+    with pytest.raises(KernelError, match="file exists"):
+        resctrl.make(root, wanted, record)
+    resctrl.remove(record, complete=False)
+    assert tree.groups() == {path}
+
+
 @pytest.mark.parametrize("closid", [{}, {"closID": "gold"}])
 def test_what_fails_is_taken_back(tree: Tree, process: int, closid: dict[str, str]) -> None:
     assert apply(tree, process, {**closid, "l3CacheSchema": "L3:0=5"}) == {}

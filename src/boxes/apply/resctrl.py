@@ -116,7 +116,9 @@ def make(root: str, group: Group, record: dict[str, Any]) -> None:
     """Make what is missing, and write its schemata."""
     here = record["group"]
     if record["makes"]:
+        record["makes"] = False  # should it be there all the same, it is somebody else's
         _mkdir(root, here, "cannot make the class of service", group.pointer)
+        record["makes"] = True
     elif group.matching:
         found = _parsed(_read(f"{here}/schemata"))
         gran = _granularity(root)
@@ -130,7 +132,9 @@ def make(root: str, group: Group, record: dict[str, Any]) -> None:
         except OSError as error:
             raise _refused(root, "cannot set the schema", error, pointer) from error
     if group.monitor is not None:
-        _mkdir(root, record["monitor"], "cannot make the monitoring group", group.monitor[1])
+        monitor, record["monitor"] = record["monitor"], None
+        _mkdir(root, monitor, "cannot make the monitoring group", group.monitor[1])
+        record["monitor"] = monitor
 
 
 def enter(root: str, record: dict[str, Any], pid: int, pointer: str) -> None:

@@ -111,7 +111,8 @@ class Transfer:
         if (own.st_dev, own.st_ino) == (other.st_dev, other.st_ino):
             raise ConfigError("the devices are in this network namespace already: it is the runtime's own")
         for move in moves:
-            name = move.new_name or self._find(move).name
+            link = self._find(move)
+            name = move.new_name or link.name
             if "%" not in name and self._there.link(name) is not None:
                 text = f"the network namespace has a device '{name}' already"
                 raise ConfigError(text, pointer=move.pointer)
