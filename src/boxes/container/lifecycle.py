@@ -207,20 +207,35 @@ def kill(store: Store, id: str, signal: int, *, all: bool = False) -> None:
             return
     if found == status.STOPPED:
         raise StateError("container not running")
+    if not _kill_init(journal, signal, found) and not all:  # to all: then that has ended it
+        raise StateError("container not running")
+
+
+def _kill_init(journal: dict[str, Any], signal: int, found: str) -> bool:
+    """Whether the container's process was there to take the signal."""
     pidfd = procfs.open_process(journal["pid"], journal["started"])
     if pidfd is None:
-        raise StateError("container not running")
+        return False
     try:
         _signal.pidfd_send_signal(pidfd, signal)
+        if found == status.PAUSED and signal == _signal.SIGKILL:
+            _thaw(journal)
         if found == status.CREATED or signal == _signal.SIGKILL:
             # inner ends by itself; whoever deletes next must not come between signal and end.
             _ended(pidfd, 0.1 if signal != 0 else 0)
     except ProcessLookupError:
-        raise StateError("container not running") from None
+        return False
     except OSError as error:
         raise refused("cannot send the signal", error) from error
     finally:
         os.close(pidfd)
+    return True
+
+
+def _thaw(journal: dict[str, Any]) -> None:
+    """A process that v1 has frozen takes no signal, not even SIGKILL; with that pending it does nothing but die."""
+    with cgroups_of(journal) as cgroups:
+        cgroups.thaw()
 
 
 def _kill_all(journal: dict[str, Any], signal: int) -> None:
