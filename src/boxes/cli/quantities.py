@@ -36,3 +36,15 @@ def duration(text: str) -> float | None:
     if not re.fullmatch(f"(?:{part})+", text, re.ASCII):
         return None
     return sum(float(number) * _UNITS[unit] for number, unit in re.findall(part, text, re.ASCII))
+
+
+def shown_size(number: int) -> str:
+    """Bytes as people read them: `512 B`, `1.5 MiB`."""
+    if number < 1024:
+        return f"{number} B"
+    value = float(number)
+    for unit in ("KiB", "MiB", "GiB", "TiB"):
+        value /= 1024
+        if value < 1023.95 or unit == "TiB":
+            break
+    return f"{value:.1f} {unit}"
