@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from _struct import unpack_from
 
 from boxes import system as os
-from boxes.container import host, outcome
+from boxes.container import host
 from boxes.errors import ConfigError, refused
 from boxes.linux import exits
 from boxes.linux.fd import Fds, sealed
@@ -55,6 +54,8 @@ def _start(place: Place, pid: int, pidfd: int, fds: Fds) -> None:
 
 def read(place: Place, journal: dict[str, Any]) -> dict[str, Any]:
     """What a keeper has noted of a container that has ended; nothing if there was none, or if it could not."""
+    import time
+
     from boxes.cgroups import wait
 
     found: dict[str, Any] = {}
@@ -81,6 +82,8 @@ def _page(place: Place) -> bytes:
 
 
 def _facts(page: bytes, journal: dict[str, Any]) -> dict[str, Any]:
+    from boxes.container import outcome
+
     stat = page[keeper.STAT_AT : keeper.STAT_AT + keeper.STAT_SIZE].rstrip(b"\0")
     found = exits.of_zombie(stat, journal["started"])
     if found is None:

@@ -47,7 +47,7 @@ V1 = {
 }
 
 
-def of(tmp_path: Path, kind: type[Manager], files: dict[str, str], controllers: tuple[str, ...]) -> dict:  # type: ignore[type-arg]
+def of(tmp_path: Path, kind: type[Manager], files: dict[str, str], controllers: tuple[str, ...]) -> dict:
     (tmp_path / "c").mkdir()
     for name, text in files.items():
         (tmp_path / "c" / name).write_text(text)
