@@ -28,7 +28,7 @@ def until(done: Callable[[], bool], deadline: float) -> bool:
         remaining = deadline - time.monotonic()
         if remaining <= 0:
             return False
-        time.sleep(min(pause, remaining))
+        select.select((), (), (), min(pause, remaining))
         pause = min(pause * 2, _LONGEST)
     return True
 
