@@ -17,6 +17,7 @@
 #include <signal.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/inotify.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -407,6 +408,26 @@ static PyObject *py_pidfd_getfd(PyObject *self, PyObject *args) {
     return result(value);
 }
 
+static PyObject *py_inotify_init(PyObject *self, PyObject *args) {
+    (void)self;
+    int flags;
+    if (!PyArg_ParseTuple(args, "i:inotify_init", &flags))
+        return NULL;
+    return result(inotify_init1(flags));
+}
+
+static PyObject *py_inotify_add_watch(PyObject *self, PyObject *args) {
+    (void)self;
+    int fd;
+    unsigned mask;
+    PyObject *path;
+    if (!PyArg_ParseTuple(args, "iO&I:inotify_add_watch", &fd, PyUnicode_FSConverter, &path, &mask))
+        return NULL;
+    PyObject *made = result(inotify_add_watch(fd, text(path), mask));
+    Py_DECREF(path);
+    return made;
+}
+
 /* seccomp(operation, flags, data): data is None or what the operation reads. */
 static PyObject *py_seccomp(PyObject *self, PyObject *args) {
     (void)self;
@@ -562,6 +583,8 @@ static PyMethodDef methods[] = {
     {"spawn", py_spawn, METH_VARARGS, NULL},
     {"pidfd_getfd", py_pidfd_getfd, METH_VARARGS, NULL},
     {"renameat2", py_renameat2, METH_VARARGS, NULL},
+    {"inotify_init", py_inotify_init, METH_VARARGS, NULL},
+    {"inotify_add_watch", py_inotify_add_watch, METH_VARARGS, NULL},
     {"seccomp", py_seccomp, METH_VARARGS, NULL},
     {"seccomp_library", py_seccomp_library, METH_NOARGS, NULL},
     {"seccomp_number", py_seccomp_number, METH_VARARGS, NULL},

@@ -37,12 +37,17 @@ _CREATE = (
     "boxes.spec.schema_resources",
     "boxes.plan.descriptors",
 )
+_CHANGE = ("boxes.container.store", "boxes.spec.identifier", "boxes.cgroups.legacy")
 _PACKS: dict[str, tuple[str, ...]] = {
     "": (),
     "state": _QUERY,
     "start": (*_QUERY, "boxes.container.reports"),
     "kill": (*_QUERY, "boxes.cli.signals"),
     "delete": (*_QUERY, "boxes.cgroups.legacy"),
+    "pause": (*_CHANGE, "boxes.container.pause"),
+    "resume": (*_CHANGE, "boxes.container.pause"),
+    "update": (*_CHANGE, "boxes.container.update", "boxes.spec.resources", "boxes.cli.quantities"),
+    "events": (*_CHANGE, "boxes.container.events", "boxes.cgroups.statistics_legacy"),
     "create": _CREATE,
     "run": _CREATE,
     "exec": ("boxes.container.exec", "boxes.cgroups.legacy", "boxes.spec.identifier"),

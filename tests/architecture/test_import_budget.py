@@ -27,6 +27,7 @@ FORBIDDEN = set(
 )
 # How many of the package's own modules a verb may load. They cost 0.05 to 0.3 ms each.
 OWN = {"create": 80, "start": 48, "state": 48, "kill": 48, "delete": 48, "run": 80, "exec": 58}
+OWN |= {"pause": 48, "resume": 48, "update": 54, "events": 48}
 
 # Before what the launcher runs: a note of what was imported when the process ends. The runtime leaves by `_exit`.
 NOTE = """
@@ -79,6 +80,10 @@ def loaded(box: Runtime, bundle: Bundle) -> dict[str, set[str]]:
     found["start"] = imported(box, "start", bundle.id)
     found["state"] = imported(box, "state", bundle.id)
     found["exec"] = imported(box, "exec", bundle.id, "/bin/true")
+    found["pause"] = imported(box, "pause", bundle.id)
+    found["resume"] = imported(box, "resume", bundle.id)
+    found["update"] = imported(box, "update", "--memory", "64M", "--pids-limit", "50", bundle.id)
+    found["events"] = imported(box, "events", "--stats", bundle.id)
     found["kill"] = imported(box, "kill", bundle.id, "KILL")
     found["delete"] = imported(box, "delete", "--force", bundle.id)
     bundle.args("/bin/true").save()
@@ -118,7 +123,7 @@ def test_verbs_that_query_do_not_load_what_builds(loaded: dict[str, set[str]]) -
         "boxes.container.creation",
         "boxes.container.builder",
     )
-    for verb in ("start", "state", "kill"):
+    for verb in ("start", "state", "kill", "pause", "resume", "events"):
         assert [module for module in sorted(loaded[verb]) if module.startswith(building)] == [], verb
 
 

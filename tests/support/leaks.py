@@ -30,7 +30,7 @@ class CgroupParent:
         for directory in self.directories:
             directory.mkdir()
             for file in ("cpuset.cpus", "cpuset.mems"):
-                if (directory / file).exists():
+                if (directory.parent / file).exists():  # v1; the root of v2 has none
                     (directory / file).write_text((directory.parent / file).read_text())
 
     def below(self) -> set[str]:

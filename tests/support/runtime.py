@@ -129,12 +129,13 @@ class Runtime:
         self.name = path.name
         self.directory = directory
         self.root = directory / "state"
+        self.globals: tuple[str, ...] = ()  # more options before the verb
         self.containers: list[Container] = []
         self.identifiers: list[str] = []
         self.running: list[subprocess.Popen[Any]] = []
 
     def command(self, *args: str) -> list[str]:
-        return [str(self.path), "--root", str(self.root), *args]
+        return [str(self.path), "--root", str(self.root), *self.globals, *args]
 
     def __call__(self, *args: str, **more: Any) -> Result:
         """Run a command with `--root`. Keywords: those of `bare`."""

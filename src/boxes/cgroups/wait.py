@@ -11,8 +11,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-# Where the kernel has no event to wait for, the time between two looks, in milliseconds: it doubles up to the last.
-_SHORTEST, _LONGEST = 1, 32
+# Where the kernel has no event to wait for, the seconds between two looks: they double up to the last. To freeze a few
+# processes takes some ten microseconds.
+_SHORTEST, _LONGEST = 0.00005, 0.032
 
 
 def left(deadline: float) -> int:
@@ -24,10 +25,10 @@ def until(done: Callable[[], bool], deadline: float) -> bool:
     """Whether `done` became true before `deadline`, for a state that has no event."""
     pause = _SHORTEST
     while not done():
-        remaining = left(deadline)
-        if remaining == 0:
+        remaining = deadline - time.monotonic()
+        if remaining <= 0:
             return False
-        select.poll().poll(min(pause, remaining))
+        select.select((), (), (), min(pause, remaining))
         pause = min(pause * 2, _LONGEST)
     return True
 

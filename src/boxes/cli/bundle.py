@@ -24,6 +24,7 @@ OPTIONS = (
     Option("no-subreaper", "do not adopt the container's orphaned processes", kind=FLAG),
     Option("no-pivot", "use chroot, for a root filesystem on a ramdisk; less isolated", kind=FLAG),
     Option("no-new-keyring", "keep the caller's session keyring", kind=FLAG),
+    Option("record-exit", "leave a small process that notes how the container ends, for 'box wait'", kind=FLAG),
     Option(
         "preserve-fds",
         "pass N more descriptors, after standard error and those of $LISTEN_FDS",
@@ -56,6 +57,7 @@ def create_options(call: Call, config: bytes | None = None) -> CreateOptions:
         cgroup_manager=cgroup_manager(call),
         rootless=call.globals.text("rootless") or "auto",
         no_subreaper=options.flag("no-subreaper"),
+        record_exit=options.flag("record-exit"),
     )
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
         def run(self, call: Call) -> int: ...
 
 
-VERBS = ("create", "start", "state", "kill", "delete", "run", "exec", "list", "ps", "spec", "try")
+VERBS = tuple("create start state kill delete run exec pause resume update events stats wait list ps spec try".split())
 
 GLOBAL = Command(
     "",

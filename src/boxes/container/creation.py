@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from boxes.plan.descriptors import Descriptors
     from boxes.plan.seccomp import Filter
 
+_RECORD_EXIT = "boxes.record-exit"  # an annotation, for whoever has an engine between
+
 
 class Creation:
     """The steps of `create`, each a method, in the order they are called by lifecycle.create.
@@ -58,6 +60,7 @@ class Creation:
         self.terminal: int | None = None
         self.lent: Lent | None = None
         self.hooked = False
+        self.ended: list[int] = []  # its wait status, once known
         self.finished = False
 
     def __enter__(self) -> Creation:
@@ -357,6 +360,10 @@ class Creation:
             console.send(self.options.console_socket, self.terminal)
         if self.options.pidfd_socket is not None:
             console.send_pidfd(self.options.pidfd_socket, self.pidfd)
+        if not self.attached and (self.options.record_exit or _RECORD_EXIT in self.journal["annotations"]):
+            from boxes.container import keeper
+
+            keeper.start(self)
         self.journal["status"] = status.CREATED
         try:
             self.place.save(self.journal)

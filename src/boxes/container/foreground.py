@@ -78,12 +78,13 @@ def wait(
     send: Callable[[int], None] | None = None,
     signals: Signals | None = None,
     reap_all: bool = False,
+    ended: Callable[[int], None] | None = None,
 ) -> int:
     """Wait for the end of the child `pid` and reap it: its exit status, or 128 and the number of its signal.
 
     `terminal` is the master of its pty, which is taken over and closed. Signals go to it by `send`, by default through
-    the pidfd. With `reap_all`, other children that end meanwhile are reaped too: for a subreaper. Raises InternalError
-    if `pid` is not a child, KernelError if its output could not be written.
+    the pidfd. With `reap_all`, other children that end meanwhile are reaped too: for a subreaper. `ended` is told its
+    wait status. Raises InternalError if `pid` is not a child, KernelError if its output could not be written.
     """
     caught = Signals() if signals is None else signals
     relay = None
@@ -94,9 +95,11 @@ def wait(
 
             relay = Relay(terminal)
         status = _Foreground(pid, pidfd, caught, relay, send, reap_all).wait()
+        if ended is not None:
+            ended(status)
         if relay is not None and relay.failure is not None:
             raise refused("write the container's output", relay.failure)
-        return status
+        return _exit_status(status)
     finally:
         if relay is not None:
             relay.close()
@@ -185,7 +188,7 @@ class _Foreground:
     def _reap(self) -> None:
         if self._status is None:
             try:
-                self._status = _exit_status(os.waitpid(self._pid, WALL)[1])
+                self._status = os.waitpid(self._pid, WALL)[1]
             except ChildProcessError as error:
                 raise InternalError(f"process {self._pid} is not a child of the runtime") from error
         if self._relay is not None:
@@ -201,7 +204,7 @@ class _Foreground:
             if pid == 0:
                 return
             if pid == self._pid:
-                self._status = _exit_status(status)
+                self._status = status
                 if self._relay is not None:
                     self._relay.finish()
 

@@ -81,9 +81,13 @@ def mount_label(config: dict[str, Any]) -> str:
     return label if lsm.selinux() else ""
 
 
+def inner_path() -> str:
+    return f"{__file__.rpartition('/')[0]}/{_INNER}"
+
+
 def open_inner() -> int:
     """A sealed copy of the program that runs inside; a container can neither change it nor reach its file."""
-    path = f"{__file__.rpartition('/')[0]}/{_INNER}"
+    path = inner_path()
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:

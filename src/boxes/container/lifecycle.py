@@ -25,6 +25,7 @@ from boxes.spec.state import oci_state
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any
 
     from boxes.container.creation import Creation
@@ -207,20 +208,30 @@ def kill(store: Store, id: str, signal: int, *, all: bool = False) -> None:
             return
     if found == status.STOPPED:
         raise StateError("container not running")
+    if not _kill_init(journal, signal, found) and not all:  # to all: then that has ended it
+        raise StateError("container not running")
+
+
+def _kill_init(journal: dict[str, Any], signal: int, found: str) -> bool:
+    """Whether the container's process was there to take the signal."""
     pidfd = procfs.open_process(journal["pid"], journal["started"])
     if pidfd is None:
-        raise StateError("container not running")
+        return False
     try:
         _signal.pidfd_send_signal(pidfd, signal)
+        if found == status.PAUSED and signal == _signal.SIGKILL:
+            with cgroups_of(journal) as cgroups:  # what v1 has frozen does not even die
+                cgroups.thaw()
         if found == status.CREATED or signal == _signal.SIGKILL:
             # inner ends by itself; whoever deletes next must not come between signal and end.
             _ended(pidfd, 0.1 if signal != 0 else 0)
     except ProcessLookupError:
-        raise StateError("container not running") from None
+        return False
     except OSError as error:
         raise refused("cannot send the signal", error) from error
     finally:
         os.close(pidfd)
+    return True
 
 
 def _kill_all(journal: dict[str, Any], signal: int) -> None:
@@ -236,8 +247,9 @@ def _kill_all(journal: dict[str, Any], signal: int) -> None:
 # ---- delete ----
 
 
-def delete(store: Store, id: str, *, force: bool = False) -> None:
-    """Take back what create made. A container that is not stopped is left alone, unless by force."""
+def delete(store: Store, id: str, *, force: bool = False, ended: Sequence[int] = ()) -> None:
+    """Take back what create made. A container that is not stopped is left alone, unless by force. `ended` has the wait
+    status of the container's process, if the caller knows it."""
     try:
         place = store.open(id, busy=(lambda: _interrupt(store, id)) if force else None)
     except NotFoundError:
@@ -254,7 +266,7 @@ def delete(store: Store, id: str, *, force: bool = False) -> None:
             place.check_ours()
             place.remove()
             return
-        _delete(place, journal, force=force)
+        _delete(place, journal, force=force, ended=ended)
 
 
 def _interrupt(store: Store, id: str) -> None:
@@ -269,7 +281,7 @@ def _interrupt(store: Store, id: str) -> None:
         log.debug(f"ignoring: {error}")
 
 
-def _delete(place: Place, journal: dict[str, Any], *, force: bool) -> None:
+def _delete(place: Place, journal: dict[str, Any], *, force: bool, ended: Sequence[int]) -> None:
     found = status.of(place, journal)
     if found != status.STOPPED or status.alive(journal):  # a process whose creation was cut short waits in vain
         if force or found == status.STOPPED:
@@ -278,6 +290,10 @@ def _delete(place: Place, journal: dict[str, Any], *, force: bool) -> None:
             raise StateError(
                 f"cannot delete container '{place.id}' that is {found}: it is not stopped", hint="see --force"
             )
+    if journal.get("watched"):  # somebody waits, and learns from nobody else what the cgroups know
+        from boxes.container import outcome
+
+        outcome.keep(place, journal, *ended)
     _release(place, journal)
 
 
@@ -373,8 +389,13 @@ def run(store: Store, id: str, options: CreateOptions, *, detach: bool = False, 
                     terminal=making.give_terminal(),
                     signals=signals,
                     reap_all=not options.no_subreaper,
+                    ended=making.ended.append,
                 )
             finally:
                 if not keep:
-                    delete(store, id, force=True)
+                    delete(store, id, force=True, ended=making.ended)
+    if keep:
+        from boxes.container import outcome
+
+        outcome.keep_all(store, id, making.ended)
     return code

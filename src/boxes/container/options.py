@@ -6,7 +6,7 @@ from __future__ import annotations
 class CreateOptions:
     """`bundle`: its directory; `config`: the text to use in the place of its config.json; `pid_file`, `console_socket`,
     `pidfd_socket`: paths; `preserve_fds`: how many descriptors after stdio the process gets; `cgroup_manager`: auto,
-    cgroupfs, systemd or disabled; `rootless`: auto, true or false."""
+    cgroupfs, systemd or disabled; `rootless`: auto, true or false; `record_exit`: leave a keeper."""
 
     def __init__(
         self,
@@ -22,6 +22,7 @@ class CreateOptions:
         cgroup_manager: str = "auto",
         rootless: str = "auto",
         no_subreaper: bool = False,
+        record_exit: bool = False,
     ) -> None:
         self.bundle = bundle
         self.config = config
@@ -34,3 +35,4 @@ class CreateOptions:
         self.cgroup_manager = cgroup_manager
         self.rootless = rootless
         self.no_subreaper = no_subreaper
+        self.record_exit = record_exit

@@ -31,7 +31,8 @@ def hold(place: Place) -> int:
 
 def _waits(place: Place) -> bool:
     try:
-        fd = os.open(f"{place.path}/{_WAITING}", os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+        # Read only: who watches the directory (`box events`) is told when a writer closes it, which is inner.
+        fd = os.open(f"{place.path}/{_WAITING}", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except FileNotFoundError:
         return False
     try:

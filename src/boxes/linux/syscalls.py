@@ -213,6 +213,15 @@ def pidfd_getfd(pidfd: int, fd: int) -> int:
     return _checked(f"pidfd_getfd({pidfd}, {fd})", native.pidfd_getfd, pidfd, fd)
 
 
+def inotify_init(flags: int) -> int:
+    return _checked(f"inotify_init1({flags:#o})", native.inotify_init, flags)
+
+
+def inotify_add_watch(fd: int, path: Path, mask: int) -> int:
+    shown = os.fsdecode(path)
+    return _checked(f'inotify_add_watch({fd}, "{shown}", {mask:#x})', native.inotify_add_watch, fd, path, mask)
+
+
 def seccomp_flags(flags: int) -> bool:
     """Whether the kernel knows flags of SECCOMP_SET_MODE_FILTER in this combination: then only the missing filter
     (EFAULT) is wrong."""

@@ -197,6 +197,9 @@ def _cpu(given: dict[str, Any], unified: bool) -> Iterator[Setting]:
     if given.get("idle") is not None:
         # COMPAT(linux<5.15): no cpu.idle, and 0 is what there is.
         yield Setting("cpu", "cpu.idle", str(given["idle"]), f"{at}/idle", optional=given["idle"] == 0)
+        if given["idle"] == 1 and given.get("shares"):
+            # An idle group has the least share there is, and the kernel lets it have no other (EINVAL).
+            given = {**given, "shares": 0}
     yield from (_cpu_unified if unified else _cpu_legacy)(given)
     for name in ("cpus", "mems"):
         if given.get(name):

@@ -6,8 +6,11 @@ longer than reading a config.
 
 from __future__ import annotations
 
+import _stat as stat
+import errno
 from _json import encode_basestring_ascii, make_encoder, make_scanner
 
+from boxes import system as os
 from boxes.errors import ConfigError
 
 TYPE_CHECKING = False
@@ -137,3 +140,37 @@ def pretty(value: object, margin: str = "") -> str:
     if type(value) is list and value:
         return "[\n" + ",\n".join([inner + pretty(item, inner) for item in value]) + f"\n{margin}]"
     return dump(value)
+
+
+def read(path: str) -> bytes:
+    """A document's file, whole. Raises ConfigError."""
+    try:
+        # Without O_NONBLOCK the open of a FIFO waits for a writer that may never come.
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+    except ValueError as error:
+        raise ConfigError("the path of the config holds a NUL character") from error
+    except OSError as error:
+        raise _unread(path, error) from error
+    try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise ConfigError(f"cannot read '{path}': not a regular file", path=path)
+        return read_all(fd)
+    except OSError as error:
+        raise _unread(path, error) from error
+    finally:
+        os.close(fd)
+
+
+def read_all(fd: int) -> bytes:
+    """The whole file, or one byte more than a document may have: `parse` refuses that."""
+    chunks = []
+    left = MOST_BYTES + 1
+    while left and (chunk := os.read(fd, min(left, 1 << 16))):
+        chunks.append(chunk)
+        left -= len(chunk)
+    return b"".join(chunks)
+
+
+def _unread(path: str, error: OSError) -> ConfigError:
+    number = error.errno or errno.EIO
+    return ConfigError(f"cannot read '{path}': {os.strerror(number).lower()}", path=path, errno=number)

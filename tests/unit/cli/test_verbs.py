@@ -48,6 +48,7 @@ def test_create_as_conmon_calls_it(box: Box) -> None:
         "cgroup_manager": "systemd",
         "rootless": "auto",
         "no_subreaper": False,
+        "record_exit": False,
     }
     assert (box.out, box.err) == ("", "")
 
