@@ -195,7 +195,7 @@ def runtime_and_builder(tracer: int) -> tuple[int, int] | None:
     """The builder is the child of the runtime's that is in namespaces of its own; None if there is none yet."""
     own = os.stat("/proc/self/ns/mnt").st_ino
     for runtime in host.children(tracer):
-        with suppress(FileNotFoundError):  # strace tries things out in children that end at once
+        with suppress(FileNotFoundError, ProcessLookupError):  # strace tries things out in children that end at once
             for pid in host.children(runtime):
                 with suppress(OSError):  # it is a zombie
                     if os.stat(f"/proc/{pid}/ns/mnt").st_ino != own:

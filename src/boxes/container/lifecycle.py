@@ -104,7 +104,7 @@ def _run_poststart(journal: dict[str, Any], config: dict[str, Any]) -> None:
         return
     pidfd = procfs.open_process(journal["pid"], journal["started"])
     if pidfd is not None:
-        _ended(pidfd, _HEAD_START)
+        procfs.has_ended(pidfd, _HEAD_START)
         os.close(pidfd)
     from boxes.container import hooks
 
@@ -155,16 +155,8 @@ def _stop(journal: dict[str, Any]) -> None:
         _signal.pidfd_send_signal(pidfd, _signal.SIGKILL)
     except ProcessLookupError:
         pass
-    _ended(pidfd, _FORCED)
+    procfs.has_ended(pidfd, _FORCED)
     os.close(pidfd)
-
-
-def _ended(pidfd: int, seconds: float) -> bool:
-    import select
-
-    poll = select.poll()
-    poll.register(pidfd, select.POLLIN)
-    return bool(poll.poll(seconds * 1000))
 
 
 # ---- state, kill ----
@@ -224,7 +216,7 @@ def _kill_init(journal: dict[str, Any], signal: int, found: str) -> bool:
                 cgroups.thaw()
         if found == status.CREATED or signal == _signal.SIGKILL:
             # inner ends by itself; whoever deletes next must not come between signal and end.
-            _ended(pidfd, 0.1 if signal != 0 else 0)
+            procfs.has_ended(pidfd, 0.1 if signal != 0 else 0)
     except ProcessLookupError:
         return False
     except OSError as error:
@@ -337,7 +329,7 @@ def _destroy_processes(journal: dict[str, Any]) -> None:
         if error.errno != errno.ESRCH:
             raise refused("cannot kill the container", error) from error
     try:
-        if not _ended(pidfd, _FORCED):
+        if not procfs.has_ended(pidfd, _FORCED):
             raise StateError(f"process {pid} of the container does not end", hint="it may hang in the kernel (state D)")
     finally:
         os.close(pidfd)
@@ -349,7 +341,7 @@ def _is_dying(journal: dict[str, Any], found: str) -> bool:
     if pidfd is None:
         return True
     try:
-        return procfs.is_ending(journal["pid"], pending=found == status.CREATED) and _ended(pidfd, _DYING)
+        return procfs.is_ending(journal["pid"], pending=found == status.CREATED) and procfs.has_ended(pidfd, _DYING)
     finally:
         os.close(pidfd)
 

@@ -87,3 +87,12 @@ def _read(path: str) -> bytes:
         return os.read(fd, 4096)
     finally:
         os.close(fd)
+
+
+def has_ended(pidfd: int, seconds: float) -> bool:
+    """Whether the process ends within that time: pidfd_open(2), poll."""
+    import select
+
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    return bool(poll.poll(seconds * 1000))
