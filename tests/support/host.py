@@ -102,6 +102,8 @@ def lacks(feature: str) -> str | None:
         return None if "memory" in cgroup_roots() else "needs cgroup v1 hierarchies"
     if feature == "cgroup2":
         return None if set(cgroup_roots()) == {""} else "needs a unified cgroup hierarchy"
+    if feature == "systemd":
+        return None if os.path.isdir("/run/systemd/system") else "needs systemd"
     if feature == "time namespace":
         return _has_time_namespace()
     if feature in ("overlay", "resctrl"):

@@ -122,7 +122,7 @@ class Scope(Manager):
         if self.restricted:
             settings = [each for each in settings if isinstance(each, Setting)]
         return units.properties(
-            settings, unified=self.kind == "unified", bfq=self._has("io", "io.bfq.weight"), period=self._period
+            settings, unified=self.kind == "unified", bfq=self._has("io", "io.bfq.weight"), held=self._held
         )
 
     def _has(self, controller: str, file: str) -> bool:
@@ -133,12 +133,12 @@ class Scope(Manager):
         above = directory.path.rpartition("/")[0]
         return any(_is_file(f"{path}/{file}") for path in (directory.path, above))
 
-    def _period(self) -> int:
-        directory = self._directory("cpu")
+    def _held(self, controller: str, file: str) -> str:
+        directory = self._directory(controller)
         try:
-            return 100000 if directory is None else int(directory.read("cpu.cfs_period_us"))
-        except (OSError, ValueError):
-            return 100000
+            return "" if directory is None else directory.read(file).strip()
+        except OSError:
+            return ""
 
     def _find(self, layout: Layout) -> None:
         """Look where the process is now."""

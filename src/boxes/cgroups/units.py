@@ -48,12 +48,12 @@ _RATES = {
 
 
 def properties(
-    settings: Sequence[Setting | DeviceRules], *, unified: bool, bfq: bool, period: Callable[[], int]
+    settings: Sequence[Setting | DeviceRules], *, unified: bool, bfq: bool, held: Callable[[str, str], str]
 ) -> list[Property]:
     """The properties that say what `settings` say, in their order.
 
-    `bfq`: BFQ schedules the block devices of these cgroups, and io.bfq.weight is the file that counts. `period`: asked
-    for the CPU period where a quota comes without.
+    `bfq`: BFQ schedules the block devices of these cgroups, and io.bfq.weight is the file that counts. `held`: called
+    with a controller and a file, says what that holds now, or nothing if there is none yet.
     """
     found: list[Property] = []
     for setting in settings:
@@ -70,10 +70,10 @@ def properties(
         elif setting.file == "cpu.max":
             quota, _, each = setting.value.partition(" ")
             found += _quota(quota, each or "100000")
-    found += _legacy_quota(settings, period)
-    if any(isinstance(each, Setting) and (each.file, each.value) == ("cpu.idle", "1") for each in settings):
-        found.append(("CPUWeight", Variant("t", 0)))  # after the weight: an idle cgroup has none
-    return found
+    given = {each.file: each.value for each in settings if isinstance(each, Setting)}
+    if not unified:
+        found += _legacy_quota(given, held)
+    return found + _idle(given, held)
 
 
 def device_properties(rules: DeviceRules, *, unified: bool) -> list[Property]:
@@ -138,6 +138,8 @@ def _parsed(value: str) -> int | None:
 
 def _mask(name: str, value: str) -> Iterable[Property]:
     """``0-3,8`` as bits, the first byte being that of the lowest numbers."""
+    if not value.strip():  # what there was before it was set
+        return [(name, Variant("ay", b""))]
     bits = 0
     for part in value.strip().split(","):
         first, dash, last = part.strip().partition("-")
@@ -164,11 +166,23 @@ def _quota(quota: str, period: str) -> list[Property]:
     return [("CPUQuotaPeriodUSec", Variant("t", each)), ("CPUQuotaPerSecUSec", Variant("t", second))]
 
 
-def _legacy_quota(settings: Iterable[Setting | DeviceRules], period: Callable[[], int]) -> list[Property]:
-    found = {each.file: each.value for each in settings if isinstance(each, Setting)}
-    if "cpu.cfs_quota_us" not in found:
+def _legacy_quota(given: dict[str, str], held: Callable[[str, str], str]) -> list[Property]:
+    """Of two files that may come alone, and then stand beside what the other holds."""
+    names = ("cpu.cfs_quota_us", "cpu.cfs_period_us")
+    if not any(name in given for name in names):
         return []
-    return _quota(found["cpu.cfs_quota_us"], found.get("cpu.cfs_period_us") or str(period()))
+    quota, period = (given.get(name) or held("cpu", name) for name in names)
+    return _quota(quota, period or "100000")
+
+
+def _idle(given: dict[str, str], held: Callable[[str, str], str]) -> list[Property]:
+    """For systemd it is a weight; it comes after the weight, since an idle cgroup has none."""
+    idle = given.get("cpu.idle")
+    if idle == "1":
+        return [("CPUWeight", Variant("t", 0))]
+    if idle == "0" and "cpu.weight" not in given and held("cpu", "cpu.idle") == "1":
+        return [("CPUWeight", Variant("t", NONE))]  # not set
+    return []
 
 
 def _weight(setting: Setting, value: str, *, bfq: bool) -> list[Property]:

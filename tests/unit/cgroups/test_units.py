@@ -8,6 +8,7 @@ import pytest
 
 from boxes.cgroups import scope, units
 from boxes.cgroups.dbus import Variant
+from boxes.cgroups.settings import Setting
 from boxes.errors import UnsupportedError
 from boxes.plan.resources import settings
 
@@ -16,9 +17,16 @@ MIB = 2**20
 Told = list[tuple[str, object]]
 
 
-def told(resources: dict[str, Any], *, unified: bool = True, bfq: bool = False, devices: bool = False) -> Told:
+def told(
+    resources: dict[str, Any], *, unified: bool = True, bfq: bool = False, devices: bool = False, **held: str
+) -> Told:
+    """`held`: what files hold, with _ for a dot in their names."""
     limits = settings(resources, "unified" if unified else "legacy")
-    found = units.properties(limits if devices else limits[1:], unified=unified, bfq=bfq, period=lambda: 50000)
+
+    def read(controller: str, file: str) -> str:
+        return held.get(file.replace(".", "_"), "")
+
+    found = units.properties(limits if devices else limits[1:], unified=unified, bfq=bfq, held=read)
     return [(name, variant.value) for name, variant in found]
 
 
@@ -88,7 +96,7 @@ def test_weights_of_bfq_are_those_that_systemd_maps_to_them(weight: int, expecte
         ({"memory": {"limit": MIB}}, [("MemoryLimit", MIB)]),
         ({"cpu": {"shares": 512}}, [("CPUShares", 512)]),
         ({"cpu": {"quota": 5000, "period": 10000}}, [("CPUQuotaPeriodUSec", 10000), ("CPUQuotaPerSecUSec", 500000)]),
-        ({"cpu": {"quota": 5000}}, [("CPUQuotaPeriodUSec", 50000), ("CPUQuotaPerSecUSec", 100000)]),
+        ({"cpu": {"quota": 5000}}, [("CPUQuotaPeriodUSec", 100000), ("CPUQuotaPerSecUSec", 50000)]),
         ({"cpu": {"cpus": "0"}}, []),
         ({"pids": {"limit": 7}}, [("TasksMax", 7)]),
         ({"blockIO": {"weight": 500}}, [("BlockIOWeight", 500)]),
@@ -101,6 +109,31 @@ def test_weights_of_bfq_are_those_that_systemd_maps_to_them(weight: int, expecte
 )
 def test_properties_on_v1(resources: dict[str, Any], expected: Told) -> None:
     assert told(resources, unified=False) == expected
+
+
+def test_on_v1_quota_and_period_may_come_alone() -> None:
+    assert told({"cpu": {"quota": 5000}}, unified=False, cpu_cfs_period_us="50000") == [
+        ("CPUQuotaPeriodUSec", 50000),
+        ("CPUQuotaPerSecUSec", 100000),
+    ]
+    assert told({"cpu": {"period": 50000}}, unified=False, cpu_cfs_quota_us="-1") == [
+        ("CPUQuotaPeriodUSec", 50000),
+        ("CPUQuotaPerSecUSec", NONE),
+    ]
+    assert told({"cpu": {"period": 50000}}, unified=False) == []
+
+
+def test_idleness_ends() -> None:
+    assert told({"cpu": {"idle": 0}}, cpu_idle="1") == [("CPUWeight", NONE)]
+    assert told({"cpu": {"idle": 0}}, cpu_idle="0") == []
+    assert told({"cpu": {"idle": 0, "shares": 1024}}, cpu_idle="1") == [("CPUWeight", 100)]
+
+
+def test_cpus_that_were_not_set_are_not_again() -> None:
+    setting = Setting("cpuset", "cpuset.cpus", "\n", "")
+    assert units.properties([setting], unified=True, bfq=False, held=lambda *_: "") == [
+        ("AllowedCPUs", Variant("ay", b""))
+    ]
 
 
 DENY = {"allow": False, "access": "rwm"}
@@ -175,7 +208,7 @@ def test_slices_lie_in_each_other(name: str, expected: list[str]) -> None:
 
 def test_types_are_what_systemd_wants() -> None:
     resources = {"cpu": {"cpus": "0", "quota": 5000}, "blockIO": {"weight": 10}}
-    found = units.properties(settings(resources, "unified"), unified=True, bfq=False, period=lambda: 1)
+    found = units.properties(settings(resources, "unified"), unified=True, bfq=False, held=lambda *_: "")
     kinds = {name: variant.signature for name, variant in found if isinstance(variant, Variant)}
     assert kinds == {
         "DevicePolicy": "s",
