@@ -55,4 +55,6 @@ def make_bundle(make_bundle: Callable[[], Bundle]) -> Callable[[], Bundle]:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "vm" in item.path.parts:
-            item.add_marker(pytest.mark.requires("root", "systemd", "cgroup2"))
+            item.add_marker(pytest.mark.requires("root", "systemd"))
+            if "legacy" not in item.path.name:
+                item.add_marker(pytest.mark.requires("cgroup2"))

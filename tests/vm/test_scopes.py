@@ -89,6 +89,17 @@ class TestPlace:
         assert out.startswith("0::/\n")
         assert "cgroup.type" in out
 
+    def test_its_own_limits_are_not_the_containers_to_change(self, box: Runtime, bundle: Bundle) -> None:
+        """What nsdelegate, which systemd mounts with, is for."""
+        bundle.linux["resources"] = {"pids": {"limit": 20}}
+        bundle.namespace("cgroup").mount("/sys/fs/cgroup", "cgroup", "cgroup", "rw")
+        bundle.shell(
+            "echo max >/sys/fs/cgroup/pids.max; cat /sys/fs/cgroup/pids.max; mkdir /sys/fs/cgroup/a && echo made"
+        )
+        result = box.run(bundle)
+        assert result.out == "20\nmade\n"
+        assert "not permitted" in result.err
+
     def test_with_a_user_namespace(self, box: Runtime, bundle: Bundle) -> None:
         container = box.create(bundle.user_namespace().args(*STAY))
         assert cgroup_of(container.pid) == f"/{SLICE}/{scope(bundle)}"

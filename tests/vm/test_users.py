@@ -181,3 +181,25 @@ def test_a_systemd_that_does_not_answer_is_an_error_in_time(user: User) -> None:
     result.refused("systemd did not answer within 10 s")
     assert 9 < time.monotonic() - before < 30
     assert list(user.box.root.iterdir()) == []
+
+
+LIMITS = {"memory": {"limit": 64 << 20}, "pids": {"limit": 17}, "cpu": {"quota": 20000, "period": 50000}}
+
+
+def test_without_systemd_a_delegated_cgroup_has_the_limits(user: User) -> None:
+    """In a scope of the user's systemd: there the cgroup above is the user's own."""
+    del user.bundle.linux["cgroupsPath"]
+    user.bundle.linux["resources"] = LIMITS
+    user.bundle.shell("cat /mnt/memory.max /mnt/pids.max /mnt/cpu.max /proc/self/cgroup")
+    user.bundle.mount("/mnt", "cgroup", "cgroup", "ro").namespace("cgroup")
+    command = [str(user.box.path), "--root", str(user.box.root), "run", *user.save()]
+    out = user.do("systemd-run", "--user", "--scope", "--quiet", *command).ok().out
+    assert out.splitlines() == [str(64 << 20), "17", "20000 50000", "0::/"]
+
+
+def test_without_systemd_a_login_session_has_none(user: User) -> None:
+    del user.bundle.linux["cgroupsPath"]
+    user.bundle.args("/bin/cat", "/proc/self/cgroup")
+    assert "/session-" in user("run", *user.save(), manager="").ok().out
+    user.bundle.linux["resources"] = LIMITS
+    user("run", *user.save(), manager="").refused("/linux/resources/memory/limit", "no cgroup may be made here")
