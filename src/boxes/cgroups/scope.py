@@ -111,7 +111,10 @@ class Scope(Manager):
             return  # this systemd is gone, and its units with it
         self.bus = bus
         bus.patience = patience
-        systemd.stop(bus, self.unit.name)
+        try:
+            systemd.stop(bus, self.unit.name)
+        finally:
+            self._hang_up()
 
     def _connected(self) -> Bus:
         if self.bus is None:
