@@ -9,6 +9,7 @@
     ├── HookError          a hook failed, or took too long
     ├── KernelError        the kernel refused a call: ``errno`` and ``call`` say which
     ├── UnsupportedError   this kernel, host or privilege level lacks what is asked for
+    ├── ServiceError       another service of the host (systemd) refused, or did not answer in time
     └── InternalError      one of our own processes ended or spoke out of turn
 
 A class says what a caller can do about it; the facts are attributes, and the same for all. Front ends show an error
@@ -99,6 +100,10 @@ class KernelError(BoxesError):
 
 class UnsupportedError(BoxesError):
     code = "unsupported"
+
+
+class ServiceError(BoxesError):
+    code = "service"
 
 
 class InternalError(BoxesError):

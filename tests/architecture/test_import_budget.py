@@ -127,6 +127,27 @@ def test_verbs_that_query_do_not_load_what_builds(loaded: dict[str, set[str]]) -
         assert [module for module in sorted(loaded[verb]) if module.startswith(building)] == [], verb
 
 
+# Of systemd's scopes.
+SYSTEMD = set(
+    "boxes.cgroups.bus boxes.cgroups.dbus boxes.cgroups.scope boxes.cgroups.systemd boxes.cgroups.units boxes.plan.systemd "
+    "boxes.plan.gvariant boxes.container.scopes boxes.container.attach".split()
+)
+
+
+def test_what_talks_to_systemd_is_loaded_for_its_own_containers_only(loaded: dict[str, set[str]]) -> None:
+    assert {verb: modules & SYSTEMD for verb, modules in loaded.items() if modules & SYSTEMD} == {}
+
+
+def test_what_talks_to_systemd_imports_nothing_slow() -> None:
+    code = f"import sys; sys.path.insert(0, {str(source.PACKAGE.parent)!r}); before = set(sys.modules)\n"
+    code += "".join(f"import {name}\n" for name in sorted(SYSTEMD))
+    code += "print(*sorted(set(sys.modules) - before))"
+    done = subprocess.run(["/usr/bin/python3", "-I", "-S", "-c", code], capture_output=True, text=True, timeout=20)
+    modules = set(done.stdout.split())
+    assert modules >= SYSTEMD, done.stderr
+    assert outside(modules) - ALLOWED == set()
+
+
 def test_entry_is_compiled() -> None:
     """Without bytecode each start compiles: 15 ms."""
     compiled = {path.name.split(".")[0] for path in (source.PACKAGE / "cli" / "__pycache__").glob("*.pyc")}

@@ -103,7 +103,7 @@ def lacks(feature: str) -> str | None:
     if feature == "cgroup2":
         return None if set(cgroup_roots()) == {""} else "needs a unified cgroup hierarchy"
     if feature == "systemd":
-        return None if os.path.isdir("/run/systemd/system") else "systemd does not run here"
+        return None if os.path.isdir("/run/systemd/system") else "needs systemd"
     if feature == "time namespace":
         return _has_time_namespace()
     if feature in ("overlay", "resctrl"):

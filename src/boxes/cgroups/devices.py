@@ -15,9 +15,11 @@ if TYPE_CHECKING:
     from boxes.cgroups.settings import DeviceRule, DeviceRules
 
 # <linux/bpf.h>
-_PROG_LOAD, _PROG_ATTACH, _PROG_DETACH, _PROG_GET_FD_BY_ID, _PROG_QUERY = 5, 8, 9, 13, 16
+_PROG_LOAD, _PROG_ATTACH, _PROG_DETACH, _PROG_GET_FD_BY_ID, _PROG_GET_INFO, _PROG_QUERY = 5, 8, 9, 13, 15, 16
 _TYPE_CGROUP_DEVICE, _ATTACH_CGROUP_DEVICE = 15, 6
 _ALLOW_MULTI, _REPLACE = 2, 4
+_NAME = b"boxes_devices"  # seen in `bpftool prog`
+_INFO_SIZE, _INFO_NAME = 80, slice(64, 80)  # struct bpf_prog_info as far as its name
 _KIND = {"b": 1, "c": 2}  # BPF_DEVCG_DEV_BLOCK, BPF_DEVCG_DEV_CHAR
 
 # <linux/bpf_common.h>: an instruction's code is its class, its operation and where the operand comes from.
@@ -89,10 +91,10 @@ def program(rules: DeviceRules) -> bytes:
     return b"".join([*code, *_return(rules.allow)])
 
 
-def attach(cgroup: int, code: bytes, *, fresh: bool) -> None:
-    """Load a program and make it the one device program of a cgroup.
+def attach(cgroup: int, code: bytes, *, fresh: bool, keep: bool = False) -> None:
+    """Load a program and make it the one device program of a cgroup, or if others' are to be kept, the one of ours.
 
-    `fresh` says that the cgroup has none. Otherwise the old one is replaced without a moment in between
+    `fresh` says that the cgroup has none to replace. Otherwise the old one is replaced without a moment in between
     (BPF_F_REPLACE, Linux 5.6). A cgroup above keeps its own: an access needs the consent of all.
     """
     # bpf(2) takes no O_PATH descriptor.
@@ -100,8 +102,9 @@ def attach(cgroup: int, code: bytes, *, fresh: bool) -> None:
     opened = [directory]
     try:
         opened.append(loaded := _load(code))
-        old = [] if fresh else _attached(directory)
-        opened += old
+        found = [] if fresh else _attached(directory)
+        opened += found
+        old = [fd for fd in found if not keep or _is_ours(fd)]
         if len(old) == 1:
             return _attach(directory, loaded, _ALLOW_MULTI | _REPLACE, old[0])
         _attach(directory, loaded, _ALLOW_MULTI, 0)
@@ -150,9 +153,9 @@ def _instruction(code: int, target: int = 0, source: int = 0, *, offset: int = 0
 
 def _load(code: bytes) -> int:
     licence = b"Apache-2.0\0"
-    # The name is seen in `bpftool prog`; kern_version, prog_flags and the log are zero.
+    # kern_version, prog_flags and the log are zero.
     program = (_TYPE_CGROUP_DEVICE, len(code) // 8, native.address(code), native.address(licence))
-    attributes = pack("=IIQQIIQII16s", *program, 0, 0, 0, 0, 0, b"boxes_devices")
+    attributes = pack("=IIQQIIQII16s", *program, 0, 0, 0, 0, 0, _NAME)
     for _ in range(30):
         try:
             return _bpf("BPF_PROG_LOAD", _PROG_LOAD, bytearray(attributes))
@@ -203,6 +206,13 @@ def _attached(cgroup: int) -> list[int]:
                     os.close(fd)
                 raise
     return fds
+
+
+def _is_ours(program: int) -> bool:
+    info = bytearray(_INFO_SIZE)
+    attributes = bytearray(pack("=IIQ", program, len(info), native.address(info)))
+    _bpf("BPF_OBJ_GET_INFO_BY_FD", _PROG_GET_INFO, attributes)
+    return bytes(info[_INFO_NAME]).rstrip(b"\0") == _NAME
 
 
 def _bpf(name: str, command: int, attributes: bytearray) -> int:

@@ -48,6 +48,8 @@ class Manager:
     """
 
     kind = "disabled"
+    needs_process = False  # the cgroup is made around a process: after the clone
+    needs_owner = False  # which still has to have its maker's ids
 
     def __init__(
         self,
@@ -91,6 +93,9 @@ class Manager:
 
     def make(self, *, shared: bool = False) -> None:
         """Make the rest. One that is there already must be without processes, unless `shared`."""
+
+    def announce(self, pid: int, settings: Sequence[Setting | DeviceRules]) -> None:
+        """Tell a manager that `needs_process` which it is, and what `apply` will be called with first."""
 
     def entry_fd(self) -> int | None:
         """A descriptor for CLONE_INTO_CGROUP, which remains the manager's own; None where that does not exist."""
@@ -300,6 +305,10 @@ def disabled() -> Manager:
 
 def from_record(record: dict[str, Any]) -> Manager:
     """The manager of a container that was made before, from what `Manager.record` said."""
+    if "scope" in record:
+        from boxes.cgroups import scope
+
+        return scope.from_record(record)
     directories = [Directory.from_record(found) for found in record["directories"]]
     # One that was there before and has no inode was planned, and never entered: its processes are somebody else's.
     shared = record["shared"] or any(not found.ours and not found.inode for found in directories)

@@ -22,6 +22,7 @@ _DELEGATED = ("cgroup.procs", "cgroup.subtree_control", "cgroup.threads")
 
 class Unified(Manager):
     kind = "unified"
+    beside_others = False  # device programs that are not ours stay attached
 
     def make_entry(self) -> None:
         self.make()
@@ -36,13 +37,16 @@ class Unified(Manager):
             os.umask(mask)
         self._check_unused(self.directories, shared=shared)
         for directory in self.directories:
-            _enable_controllers(directory)
-            kind = directory.read("cgroup.type").strip()
-            if kind not in ("domain", "domain threaded"):
-                text = f"the cgroup '{directory.path}' takes no processes: its type is '{kind}'"
-                raise UnsupportedError(text, hint="a cgroup above it is threaded")
-            if "frozen 1" in directory.read("cgroup.events").splitlines():
-                raise StateError(f"the cgroup '{directory.path}' is frozen", hint="thaw it first")
+            enable_controllers(directory)
+            self._check(directory)
+
+    def _check(self, directory: Directory) -> None:
+        kind = directory.read("cgroup.type").strip()
+        if kind not in ("domain", "domain threaded"):
+            text = f"the cgroup '{directory.path}' takes no processes: its type is '{kind}'"
+            raise UnsupportedError(text, hint="a cgroup above it is threaded")
+        if "frozen 1" in directory.read("cgroup.events").splitlines():
+            raise StateError(f"the cgroup '{directory.path}' is frozen", hint="thaw it first")
 
     def entry_fd(self) -> int | None:
         return self.directories[0].fd if self.directories else None
@@ -128,7 +132,7 @@ class Unified(Manager):
 
         directory = self.directories[0]
         try:
-            devices.attach(directory.fd, devices.program(rules), fresh=directory.pristine)
+            devices.attach(directory.fd, devices.program(rules), fresh=directory.pristine, keep=self.beside_others)
         except OSError as error:
             raise refused("cannot attach the device rules to the cgroup", error, pointer=rules.pointer) from error
         directory.pristine = False
@@ -150,7 +154,7 @@ class Unified(Manager):
                 continue
 
 
-def _enable_controllers(directory: Directory) -> None:
+def enable_controllers(directory: Directory) -> None:
     """Enable in every parent what it has: what is not in `cgroup.subtree_control` above does not exist below.
 
     That fails where the parent is not ours; a limit that needs the controller says so later.

@@ -36,7 +36,8 @@ class Job:
     """What the builder finds in its memory when it begins.
 
     `tree`: the root as the runtime opened it, or -1: then the builder opens it with its own rights; `sources`: likewise
-    what is bound; `inner`: its sealed image; `kept`: descriptors that inner's steps name, and the lock it holds.
+    what is bound; `inner`: its sealed image; `kept`: descriptors that inner's steps name, and the lock it holds;
+    `awaited`: the runtime makes no cgroup before it hears that the mounts are there.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class Job:
         socket: _socket.socket,
         inner: int,
         kept: list[int],
+        awaited: bool,
     ) -> None:
         self.config = config
         self.facts = facts
@@ -62,6 +64,7 @@ class Job:
         self.socket = socket
         self.inner = inner
         self.kept = kept
+        self.awaited = awaited
         self.joined_mount_namespace = fds.mount_namespace >= 0
 
 
@@ -78,6 +81,8 @@ def main(job: Job) -> NoReturn:
     os.umask(0)
     root = _enter_root(job)
     run.run(root, job.plan.early, [])
+    if job.awaited:
+        channel.say(job.socket, "mounted")
     hierarchies, early, late = _cgroups(job)
     _enter(early)
     if "cgroup" in job.facts.namespaces.new:

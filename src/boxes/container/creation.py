@@ -6,8 +6,8 @@ from boxes import log
 from boxes import system as os
 from boxes.cgroups import layout as layouts
 from boxes.container import adjust, channel, host, journals, placement, stage, status, terminals
-from boxes.container.store import START_SOCKET
-from boxes.errors import BoxesError, ConfigError, UnsupportedError, located, refused
+from boxes.container.store import START_SOCKET, write_pid
+from boxes.errors import BoxesError, ConfigError, located, refused
 from boxes.linux import procfs
 from boxes.linux.fd import Fds
 from boxes.plan import refusals
@@ -54,6 +54,7 @@ class Creation:
         self.entered = False
         self.cgroups: Manager  # once planned
         self.cgroup_begun = False
+        self.cgroup_made = False
         self.journal: dict[str, Any] = {}
         self.pid = 0
         self.pidfd = -1
@@ -133,10 +134,6 @@ class Creation:
         self.groups_allowed = host.groups_allowed(self.namespaces, self.capabilities)
         self.filter = self._filter()
         self.layout = layouts.detect()
-        if self.options.cgroup_manager == "systemd":
-            raise UnsupportedError(
-                "containers in systemd's cgroups are not supported", hint="use --cgroup-manager cgroupfs"
-            )
 
     @property
     def planned(self) -> Planned:
@@ -198,9 +195,11 @@ class Creation:
     def make_cgroup(self) -> None:
         try:
             self.cgroups.make()
-            self.journal["cgroups"] = self.cgroups.record()
-            self.journal["frozen_sign"] = self.cgroups.frozen_sign()
+            self.journal |= {"cgroups": self.cgroups.record(), "frozen_sign": self.cgroups.frozen_sign()}
+            if self.cgroups.needs_process:
+                self.place.save(self.journal)  # nothing else tells whose a unit of this name is
             self.cgroups.apply(self.limits)
+            self.cgroup_made = True
         except BoxesError as error:
             raise placement.about(error, self.config) from None
 
@@ -243,6 +242,7 @@ class Creation:
         early = placement.enters_early(self.cgroups.kind, self.config)
         entry = self.cgroups.entry_fd() if early else None
         self.entered = entry is not None
+        self.late = self.cgroups.needs_process and placement.has_little_memory(self.config)
         made = stage.Stage(
             self.namespaces,
             self.joins,
@@ -277,12 +277,15 @@ class Creation:
             socket=theirs,
             inner=self.image,
             kept=[*self.numbers.all, self.waiting],
+            awaited=self.late,
         )
 
     def _born(self, pid: int) -> None:
         self.pid = pid
-        self.journal["pid"] = pid
-        self.journal["started"] = procfs.start_time(pid)
+        self.journal |= {"pid": pid, "started": procfs.start_time(pid)}
+        if self.cgroups.needs_process:
+            self.cgroups.announce(pid, self.limits)
+            self.journal["cgroups"] = self.cgroups.record()
         self.place.save(self.journal)
 
     def _map(self, pid: int) -> None:
@@ -304,8 +307,13 @@ class Creation:
 
             self.lent = lent.Lent(self)
             self.lent.lend()
+        if self.cgroups.needs_owner and not self.late:
+            self.make_cgroup()  # while the builder has our ids
         channel.say(self.socket, "go")
-        self.make_cgroup()
+        if self.late:
+            channel.expect(self.socket, "mounted")
+        if not self.cgroup_made:
+            self.make_cgroup()
         shown = [[each.name, each.options, each.source, each.unified] for each in self.cgroups.mounts_for_container()]
         early, late = self._entries()
         channel.give(self.socket, dump({"shown": shown, "early": len(early)}), early + late)
@@ -368,9 +376,7 @@ class Creation:
         try:
             self.place.save(self.journal)
             if self.options.pid_file is not None:
-                from boxes.container.store import replace
-
-                replace(os.abspath(self.options.pid_file), str(self.pid).encode(), 0o644)
+                write_pid(self.options.pid_file, self.pid)
         except OSError as error:
             raise refused("cannot record the container", error) from error
 

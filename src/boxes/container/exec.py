@@ -10,7 +10,7 @@ from boxes.apply import passwd
 from boxes.cgroups import manager as managers
 from boxes.container import adjust, channel, foreground, host, joins, status, terminals
 from boxes.container.reports import Reports
-from boxes.container.store import Store, replace
+from boxes.container.store import Store, write_pid
 from boxes.errors import KernelError, StateError, UsageError, refused
 from boxes.linux import procfs, syscalls
 from boxes.linux.fd import Fds, inherit, sealed
@@ -21,6 +21,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from boxes.container.attach import Gate
     from boxes.spec.shapes import Process
 
 _PASSCRED = 16  # SO_PASSCRED
@@ -84,12 +85,13 @@ def execute(store: Store, id: str, options: ExecOptions) -> int:
         try:
             ours, theirs = channel.pair()
             ours.setsockopt(_socket.SOL_SOCKET, _PASSCRED, 1)
-            steps, cgroup = _plan(journal, config, process, options, pidfd, fds, store.runtime)
+            gate = _gate(journal, options, fds)
+            steps, cgroup = _plan(journal, config, process, options, pidfd, fds, store.runtime, gate)
             child = _spawn(steps, theirs, options, fds, cgroup)
             theirs.close()
             reports = Reports(ours, lambda: steps)
             reports.listener = lambda number, fds, sender: _listen(journal, config, number, fds, sender)
-            pid, terminal = _begun(child, reports)
+            pid, terminal = _begun(child, reports, gate)
             ours.close()
             return _after(pid, terminal, options, signals, fds)
         finally:
@@ -177,6 +179,7 @@ def _plan(
     pidfd: int,
     fds: Fds,
     runtime: str,
+    gate: Gate | None,
 ) -> tuple[planned.ExecSteps, int]:
     """What inner is to do, and the cgroup it is born in, or -1."""
     facts = joins.facts_of(journal, config, preserve=options.preserve_fds)
@@ -198,7 +201,8 @@ def _plan(
     if not facts.has_own("mount") or facts.namespaces.joined("mount"):
         root = fds.add(os.open(f"/proc/{journal['pid']}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC))
     # A process that is to have other CPUs before it is in its cgroups cannot be born there.
-    entry, cgroups = _open_cgroups(journal, options, born="execCPUAffinity" not in process)
+    born = "execCPUAffinity" not in process and gate is None
+    entry, cgroups = _open_cgroups(journal, options, born=born)
     for fd in cgroups:
         fds.add(fd)
     tasks = []
@@ -211,7 +215,8 @@ def _plan(
         process = with_home(process, _home(journal["pid"], process["user"].get("uid", 0)))
     adjust.raise_rlimits(0, process)
     adjust.oom_score(os.getpid(), process)  # ours, to be inherited
-    steps = planned.exec_steps(process, facts, given, planned.Joined(pidfd, root, cgroups, proc, tasks))
+    waited = -1 if gate is None else gate.fd
+    steps = planned.exec_steps(process, facts, given, planned.Joined(pidfd, root, cgroups, proc, tasks, waited))
     return steps, -1 if entry < 0 else fds.add(entry)
 
 
@@ -233,10 +238,18 @@ def _home(pid: int, uid: int) -> str:
         os.close(root)
 
 
-def _open_cgroups(journal: dict[str, Any], options: ExecOptions, *, born: bool) -> tuple[int, list[int]]:
-    """The cgroups to enter: the container's, or those of cgroups below it; the init's own where nesting has made the
-    configured one take no processes (v2). One of v2 for the process to be born in, or -1, and what inner writes itself
-    to, as in cgroups/legacy.py."""
+def _gate(journal: dict[str, Any], options: ExecOptions, fds: Fds) -> Gate | None:
+    """What to wait for before the cgroup is entered: another's help, where the runtime's rights do not suffice."""
+    if not ((journal["cgroups"] or {}).get("scope") or {}).get("instance"):
+        return None
+    from boxes.container import attach
+
+    return attach.gate(journal, _paths(journal, options)[0][0], fds)
+
+
+def _paths(journal: dict[str, Any], options: ExecOptions) -> list[tuple[str, bool]]:
+    """The cgroups to enter, and whether each is one of v2: the container's, or those of cgroups below it; the init's
+    own where nesting has made the configured one take no processes (v2)."""
     manager = status.cgroups_of(journal)
     try:
         paths = manager.paths(_subgroups(options.cgroup))
@@ -246,10 +259,16 @@ def _open_cgroups(journal: dict[str, Any], options: ExecOptions, *, born: bool) 
             paths = managers.paths_of(layouts.detect(), journal["pid"]) or paths
     finally:
         manager.close()
+    return paths
+
+
+def _open_cgroups(journal: dict[str, Any], options: ExecOptions, *, born: bool) -> tuple[int, list[int]]:
+    """A cgroup of v2 for the process to be born in, or -1, and what inner writes itself to, as in
+    cgroups/legacy.py."""
     entry, files = -1, []
     with Fds() as fds:
         try:
-            for path, unified in paths:
+            for path, unified in _paths(journal, options):
                 if unified and born:
                     entry = fds.add(os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
                 else:
@@ -294,9 +313,11 @@ def _listen(journal: dict[str, Any], config: dict[str, Any], number: int, fds: l
     seccomp.hand_over(config, state, pid, number, fds)
 
 
-def _begun(child: int, reports: Reports) -> tuple[int, int | None]:
+def _begun(child: int, reports: Reports, gate: Gate | None) -> tuple[int, int | None]:
     """(pid, master of its terminal) once the program runs."""
     try:
+        if gate is not None:
+            gate.open(child)
         terminal = reports.until_executed()
     except Exception:
         _reap(child, reports.sender)
@@ -330,7 +351,7 @@ def _after(pid: int, terminal: int | None, options: ExecOptions, signals: Any, f
 
             console.send_pidfd(options.pidfd_socket, pidfd)
         if options.pid_file is not None:
-            replace(os.abspath(options.pid_file), str(pid).encode(), 0o644)
+            write_pid(options.pid_file, pid)
     except OSError as error:
         _reap(pid)
         raise refused("cannot write the pid file", error) from error

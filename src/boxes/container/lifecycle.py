@@ -58,7 +58,7 @@ def _create(making: Creation) -> None:
     making.plan_cgroup()
     making.claim()
     making.make_entry()  # the builder is born in it; v1's others are made while the builder mounts
-    if making.layout.kind == "unified":
+    if making.layout.kind == "unified" and not making.cgroups.needs_process:
         making.make_cgroup()
     making.open_sources()
     making.spawn()
@@ -178,6 +178,9 @@ def describe(journal: dict[str, Any], found: str) -> dict[str, Any]:
     if annotations:
         document["annotations"] = annotations
     document["owner"] = ""
+    scope = (journal["cgroups"] or {}).get("scope")
+    if scope:
+        document["systemd-scope"] = scope["unit"]
     return document
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from boxes.cgroups import manager as managers
-from boxes.errors import BoxesError, located
+from boxes.errors import BoxesError, ServiceError, located
 from boxes.plan.resources import settings
 
 TYPE_CHECKING = False
@@ -24,10 +24,14 @@ def plan(
 ) -> tuple[Manager, list[Setting | DeviceRules]]:
     """The cgroups, and their limits; what is wrong with them is an error before anything is made."""
     linux = config.get("linux") or {}
+    rootless = {"true": True, "false": False}.get(options.rootless, unprivileged)
     if options.cgroup_manager == "disabled":
         manager = managers.disabled()
+    elif options.cgroup_manager == "systemd":
+        from boxes.container import scopes
+
+        manager = scopes.plan(config, id, layout, rootless=rootless)
     else:
-        rootless = {"true": True, "false": False}.get(options.rootless, unprivileged)
         try:
             manager = managers.open_manager(layout, linux.get("cgroupsPath"), id, rootless=rootless)
         except BoxesError as error:
@@ -38,13 +42,15 @@ def plan(
 def about(error: BoxesError, config: dict[str, Any]) -> BoxesError:
     """What is wrong with a cgroup is wrong with /linux/cgroupsPath, if nothing more is known."""
     asked = (config.get("linux") or {}).get("cgroupsPath")
-    return located(error, "/linux/cgroupsPath") if asked else error
+    return located(error, "/linux/cgroupsPath") if asked and not isinstance(error, ServiceError) else error
 
 
 def enters_early(kind: str, config: dict[str, Any]) -> bool:
     """Whether the builder may be born in its cgroup: one that limits memory charges what it allocates."""
-    if kind != "unified":
-        return True
+    return kind != "unified" or not has_little_memory(config)
+
+
+def has_little_memory(config: dict[str, Any]) -> bool:
     memory = ((config.get("linux") or {}).get("resources") or {}).get("memory") or {}
     limits = [value for value in (memory.get("limit"), memory.get("swap")) if value is not None and value > 0]
-    return not limits or min(limits) >= _SMALL_MEMORY
+    return bool(limits) and min(limits) < _SMALL_MEMORY

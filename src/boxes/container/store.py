@@ -229,6 +229,11 @@ def replace(path: str, content: bytes, mode: int = 0o600) -> None:
         raise
 
 
+def write_pid(path: str, pid: int) -> None:
+    """A pid file: the number and no newline, since engines convert the whole of it."""
+    replace(os.abspath(path), str(pid).encode(), 0o644)
+
+
 def _rename(made: str, path: str) -> None:
     """rename(2). Where a file is replaced ext4 would write its content to the disk first, a millisecond and more; an
     exchange of the two names spares that, and no reader sees the difference. Nothing here has to outlive the host."""

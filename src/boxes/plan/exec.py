@@ -18,16 +18,23 @@ if TYPE_CHECKING:
 class Joined:
     """Descriptors: a pidfd of the container's init; its root, if it has no mount namespace of its own, or -1; what
     to write itself to, to enter the cgroups; a procfs to write labels through, or -1; what to write itself to, to enter
-    the groups of resctrl."""
+    the groups of resctrl; a lock to wait for before it enters any, or -1."""
 
     def __init__(
-        self, pidfd: int, root: int, cgroups: list[int], proc: int = -1, tasks: list[int] | None = None
+        self,
+        pidfd: int,
+        root: int,
+        cgroups: list[int],
+        proc: int = -1,
+        tasks: list[int] | None = None,
+        gate: int = -1,
     ) -> None:
         self.pidfd = pidfd
         self.root = root
         self.cgroups = cgroups
         self.proc = proc
         self.tasks = tasks or []
+        self.gate = gate
 
 
 class ExecSteps(Steps):
@@ -49,6 +56,10 @@ def exec_steps(settings: dict[str, Any], facts: Facts, given: Confinement, joine
         from boxes.plan import attributes
 
         attributes.initial_affinity(steps, settings)
+    if joined.gate >= 0:
+        steps.descriptors.append(joined.gate)
+        steps.call("flock", joined.gate, k.LOCK_SH, pointer="/linux/cgroupsPath")
+        steps.call("close", joined.gate)
     for fd in joined.cgroups:
         steps.call("write", fd, b"0", 1, pointer="/linux/cgroupsPath", shown="write(tasks)")
         steps.call("close", fd)
