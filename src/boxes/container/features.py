@@ -19,7 +19,7 @@ def document(annotations: dict[str, str]) -> dict[str, Any]:
 
 def _has_systemd() -> bool:
     try:
-        import boxes.cgroups.systemd  # type: ignore[import-not-found]  # noqa: F401
+        __import__("boxes.cgroups.systemd")
     except ImportError:
         return False
     return True
