@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 
 VERBS = tuple(
-    "create start state kill delete run exec pause resume update events stats wait list ps spec features try".split()
+    "create start state kill delete run exec pause resume update events stats wait list ps "
+    "spec features check try".split()
 )
 
 GLOBAL = Command(
