@@ -163,7 +163,7 @@ BAD: dict[str, tuple[str, Callable[[Bundle], None]]] = {
     "access to devices": ("/linux/resources/devices/0/access", put("/linux/resources", {"devices": [{"allow": True, "type": "c"}]})),
     "flag of a personality": ("/linux/personality/flags/0", put("/linux/personality", {"domain": "LINUX", "flags": ["NONE"]})),
     "memory node": ("/linux/memoryPolicy/nodes", put("/linux/memoryPolicy", {"mode": "MPOL_BIND", "nodes": "900"})),
-    "network device": ("/linux/netDevices", lambda b: (b.namespace("network"), put("/linux/netDevices", {"absent0": {}})(b))[1]),
+    "network device": ("/linux/netDevices/absent0", lambda b: (b.namespace("network"), put("/linux/netDevices", {"absent0": {}})(b))[1]),
     "class of service": ("/linux/intelRdt", put("/linux/intelRdt", {"closID": "a"})),
 }  # fmt: skip
 

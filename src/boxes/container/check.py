@@ -63,7 +63,7 @@ class Check:
 
         check_host.hooks(self.config, self.findings)
         check_host.attributes(self.config, self.findings, self.capabilities)
-        check_host.devices(self.config, self.findings)
+        check_host.prepared(self.config, self.findings)
         if self.findings.tried(self._root) is None:
             return
         self.findings.tried(lambda: refusals.refuse(self.config))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import _stat as stat
 
 from boxes import system as os
-from boxes.errors import BoxesError, ConfigError, HookError, UnsupportedError
+from boxes.errors import BoxesError, ConfigError, HookError, UnsupportedError, located, refused
 from boxes.plan.capabilities import number as capability
 
 TYPE_CHECKING = False
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 _FATAL = ("prestart", "createRuntime", "createContainer")
 _LOGGED = ("poststart", "poststop")
 _REAL_TIME = ("SCHED_FIFO", "SCHED_RR", "SCHED_DEADLINE")
-_RESCTRL = "/sys/fs/resctrl"
 _NODES = "/sys/devices/system/node/online"
 
 
@@ -87,18 +86,52 @@ def _nodes(policy: dict[str, Any]) -> bool:
     return True
 
 
-def devices(config: dict[str, Any], findings: Findings) -> None:
-    """Network devices, cache classes and agents, which have to be there before."""
-    linux = config.get("linux") or {}
-    for name in linux.get("netDevices") or ():
-        if not os.access(f"/sys/class/net/{name}", os.F_OK):
-            text = f"the host has no network device '{name}'"
-            findings.error(UnsupportedError(text, pointer=f"/linux/netDevices/{name}", hint="see 'ip link'"))
-    if linux.get("intelRdt") and not os.access(f"{_RESCTRL}/schemata", os.F_OK):
-        text = f"no resctrl is mounted on {_RESCTRL}"
-        hint = "the machine lacks it, or it is to be mounted first"
-        findings.error(UnsupportedError(text, pointer="/linux/intelRdt", hint=hint))
+def prepared(config: dict[str, Any], findings: Findings) -> None:
+    """Classes of service and agents, which have to be there before."""
+    if (config.get("linux") or {}).get("intelRdt") is not None:
+        findings.tried(lambda: _class(config))
     findings.tried(lambda: _agent(config))
+
+
+def _class(config: dict[str, Any]) -> bool:
+    """As Lent does it, up to what is made."""
+    rdt = config["linux"].get("intelRdt")
+    if rdt is None:
+        return True
+    from boxes.apply import resctrl
+    from boxes.plan.resctrl import POINTER, group
+
+    root = resctrl.mounted()
+    if root is None:
+        hint = "where the processor has it: mount -t resctrl resctrl /sys/fs/resctrl"
+        raise UnsupportedError("no resctrl filesystem is mounted", pointer=POINTER, hint=hint)
+    try:
+        with resctrl.Lock(root):
+            resctrl.survey(root, group(rdt, "check"))
+    except OSError as error:
+        raise refused("cannot set the class of service", error, pointer=POINTER) from error
+    return True
+
+
+def network_devices(netns: int, devices: dict[str, Any]) -> list[BoxesError]:
+    """Whether each can move to the network namespace of a descriptor: none is touched."""
+    from boxes.network.devices import Transfer
+    from boxes.plan.network import moves
+
+    found: list[BoxesError] = []
+    try:
+        transfer = Transfer(netns)
+    except BoxesError as error:
+        return [located(error, "/linux/netDevices")]
+    try:
+        for move in moves(devices):
+            try:
+                transfer.check([move])
+            except BoxesError as error:
+                found.append(located(error, "/linux/netDevices"))
+    finally:
+        transfer.close()
+    return found
 
 
 def _agent(config: dict[str, Any]) -> bool:

@@ -7,7 +7,7 @@ from boxes import system as os
 from boxes.cgroups import layout as layouts
 from boxes.container import adjust, channel, host, journals, placement, stage, status, terminals
 from boxes.container.store import START_SOCKET
-from boxes.errors import BoxesError, ConfigError, UnsupportedError, located, refused
+from boxes.errors import BoxesError, ConfigError, UnsupportedError, refused
 from boxes.linux import procfs
 from boxes.linux.fd import Fds
 from boxes.plan import refusals

@@ -64,6 +64,7 @@ def rehearse(check: Check, planned: Planned) -> list[BoxesError]:
         check.fds.add(pidfd)
         theirs.close()
         _adjust(pid, check, found)
+        _lend(pid, check, found)
         channel.say(ours, "go")
     except BoxesError as error:
         theirs.close()
@@ -111,6 +112,18 @@ def _adjust(pid: int, check: Check, found: list[BoxesError]) -> None:
             change(pid, process)
         except BoxesError as error:
             found.append(error)
+
+
+def _lend(pid: int, check: Check, found: list[BoxesError]) -> None:
+    devices = (check.config.get("linux") or {}).get("netDevices")
+    if not devices:
+        return
+    from boxes.container import check_host
+
+    netns = check.joins.get("network", -1)
+    if netns < 0:
+        netns = check.fds.add(os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC))
+    found += check_host.network_devices(netns, devices)
 
 
 def _heard(socket: _socket.socket) -> list[BoxesError]:
