@@ -7,12 +7,13 @@ import os
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.support.bundle import Bundle
 from tests.support.marks import not_for
-from tests.support.runtime import Runtime
+from tests.support.runtime import ENVIRONMENT, Runtime
 
 
 @pytest.fixture
@@ -137,6 +138,54 @@ class TestSpec:
             "/proc/acpi",
             "/proc/scsi",
         } <= masked
+
+
+@not_for("runc", "crun", reason="they are what it is compared with")
+@pytest.mark.parametrize(
+    "peer, flags",
+    [("runc", ()), ("runc", ("--rootless",)), ("crun", ())],  # crun's for ordinary users has no network at all
+    ids=["runc", "runc rootless", "crun"],
+)
+class TestSpecBesideThePeers:
+    """The template confines at least as much as those of the distribution's runc and crun."""
+
+    @pytest.fixture
+    def two(self, box: Runtime, directory: Path, peer: str, flags: tuple[str, ...]) -> tuple[Any, Any]:
+        """Our config and theirs."""
+        (directory / "ours").mkdir()
+        (directory / "theirs").mkdir()
+        box("spec", *flags, cwd=directory / "ours").ok()
+        subprocess.run([peer, "spec", *flags], env=ENVIRONMENT, cwd=directory / "theirs", check=True, timeout=20)
+        ours, theirs = (json.loads((directory / name / "config.json").read_text()) for name in ("ours", "theirs"))
+        return ours, theirs
+
+    def test_masks_are_a_superset(self, two: tuple[Any, Any]) -> None:
+        for key in ("maskedPaths", "readonlyPaths"):
+            assert set(two[1]["linux"][key]) - set(two[0]["linux"][key]) == set()
+
+    def test_namespaces_are_a_superset(self, two: tuple[Any, Any]) -> None:
+        ours, theirs = ({entry["type"] for entry in config["linux"]["namespaces"]} for config in two)
+        assert theirs - ours == set()
+
+    def test_capabilities_are_a_subset(self, two: tuple[Any, Any]) -> None:
+        ours, theirs = (config["process"]["capabilities"] for config in two)
+        more = {name for kind, names in ours.items() for name in set(names) - set(theirs.get(kind) or ())}
+        assert more == set()
+
+    def test_mounts_are_the_same_and_no_less_restricted(self, two: tuple[Any, Any]) -> None:
+        ours, theirs = ({mount["destination"]: mount for mount in config["mounts"]} for config in two)
+        assert ours.keys() == theirs.keys()
+        for destination, mount in theirs.items():
+            restricting = set(mount.get("options", ())) & {"ro", "nosuid", "nodev", "noexec"}
+            assert restricting - set(ours[destination]["options"]) == set(), destination
+
+    def test_root_devices_and_privileges_are_no_less_restricted(self, two: tuple[Any, Any]) -> None:
+        ours, theirs = two
+        assert ours["root"] == theirs["root"]
+        assert ours["process"]["noNewPrivileges"] is True
+        assert ours["process"]["rlimits"] == theirs["process"]["rlimits"]
+        denied = (theirs["linux"].get("resources") or {}).get("devices") or []
+        assert (ours["linux"].get("resources") or {}).get("devices", []) == denied
 
 
 def test_listing_is_not_disturbed_by_a_deleted_bundle(box: Runtime, bundle: Bundle) -> None:

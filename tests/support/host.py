@@ -8,6 +8,8 @@ import shutil
 from functools import cache
 from pathlib import Path
 
+from tests.support import schema
+
 CLONE_NEWNS = 0x20000
 MS_REC, MS_PRIVATE = 0x4000, 1 << 18
 PR_SET_CHILD_SUBREAPER = 36
@@ -116,6 +118,8 @@ def lacks(feature: str) -> str | None:
         cache = Path(os.environ.get("BOXES_CACHE") or Path.home() / ".cache" / "boxes")
         made = (cache / "debian.tar").exists() or "BOXES_DEBIAN" in os.environ
         return None if made else "no Debian at hand: run `scripts/rootfs debian DIR` once, or set BOXES_DEBIAN"
+    if feature.endswith(" schema"):
+        return schema.lacks(f"{feature.removesuffix(' schema')}-schema.json")
     if feature in ("strace", "useradd", "debootstrap", "cc"):
         return None if shutil.which(feature) or (feature == "cc" and shutil.which("gcc")) else f"needs {feature}"
     raise LookupError(f"no such feature: {feature}")

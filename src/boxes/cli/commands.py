@@ -19,7 +19,10 @@ if TYPE_CHECKING:
         def run(self, call: Call) -> int: ...
 
 
-VERBS = tuple("create start state kill delete run exec pause resume update events stats wait list ps spec try".split())
+VERBS = tuple(
+    "create start state kill delete run exec pause resume update events stats wait list ps "
+    "spec features check try".split()
+)
 
 GLOBAL = Command(
     "",

@@ -52,7 +52,7 @@ class Job:
         socket: _socket.socket,
         inner: int,
         kept: list[int],
-        awaited: bool,
+        awaited: bool = False,
     ) -> None:
         self.config = config
         self.facts = facts

@@ -7,7 +7,7 @@ from boxes import system as os
 from boxes.cgroups import layout as layouts
 from boxes.container import adjust, channel, host, journals, placement, stage, status, terminals
 from boxes.container.store import START_SOCKET, write_pid
-from boxes.errors import BoxesError, ConfigError, located, refused
+from boxes.errors import BoxesError, ConfigError, refused
 from boxes.linux import procfs
 from boxes.linux.fd import Fds
 from boxes.plan import refusals
@@ -289,13 +289,7 @@ class Creation:
         self.place.save(self.journal)
 
     def _map(self, pid: int) -> None:
-        from boxes.apply import idmap
-
-        for kind, mappings in (("gid", self.namespaces.gid_mappings), ("uid", self.namespaces.uid_mappings)):
-            try:
-                idmap.write(pid, kind, mappings, privileged=self.privileged)
-            except BoxesError as error:
-                raise located(error, f"/linux/{kind}Mappings") from None
+        stage.map_ids(pid, self.namespaces, privileged=self.privileged)
 
     def build(self) -> None:
         """Let the builder mount; meanwhile make the rest of its cgroups. It enters them by itself, since a thread that

@@ -31,24 +31,27 @@ Held = dict[str, tuple[str, str]]
 
 
 def prepare(
-    config: dict[str, Any], process: dict[str, Any], hooks: list[dict[str, Any]], available: int, runtime: str
+    config: dict[str, Any], process: dict[str, Any], hooks: list[dict[str, Any]], available: int, runtime: str | None
 ) -> Filter:
     """The filter that a config asks for, once it is clear that a process gets through its own start with it.
 
     `hooks` are those at startContainer, `available` the capabilities that the process can have, `runtime` is the
-    store's directory. Raises ConfigError, UnsupportedError.
+    store's directory, or None for whoever leaves nothing behind. Raises ConfigError, UnsupportedError.
     """
     found = _filter(config, runtime)
     found.check(process, hooks, available)
     return found
 
 
-def _filter(config: dict[str, Any], runtime: str) -> Filter:
+def _filter(config: dict[str, Any], runtime: str | None) -> Filter:
     profile = config["linux"]["seccomp"]
     planned.refuse_notify(profile)
     flags = planned.flags(profile)
     if planned.notifies(profile):
         planned.listener(config)
+    if runtime is None:
+        program, held = _compile(profile, flags)
+        return Filter(program, flags, held)
     name = _name(profile)
     kept = _kept(f"{runtime}/{_CACHE}", name)
     if kept is None:

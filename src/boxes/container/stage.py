@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from boxes import system as os
 from boxes.container import channel
-from boxes.errors import BoxesError, InternalError, refused
+from boxes.errors import BoxesError, InternalError, located, refused
 from boxes.linux import flags as k
 from boxes.linux import syscalls
 from boxes.plan.namespaces import FLAGS
@@ -68,6 +68,17 @@ def spawn(stage: Stage, builder: Callable[[], NoReturn], born: Callable[[int], N
             channel.last_words(stage.ours)
             raise
     return pid, pidfd
+
+
+def map_ids(pid: int, namespaces: Namespaces, *, privileged: bool) -> None:
+    """Write the id maps of the new user namespace that a process waits in."""
+    from boxes.apply import idmap
+
+    for kind, mappings in (("gid", namespaces.gid_mappings), ("uid", namespaces.uid_mappings)):
+        try:
+            idmap.write(pid, kind, mappings, privileged=privileged)
+        except BoxesError as error:
+            raise located(error, f"/linux/{kind}Mappings") from None
 
 
 def _spawn_staged(stage: Stage, builder: Callable[[], NoReturn], born: Callable[[int], None]) -> tuple[int, int]:

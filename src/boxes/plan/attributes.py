@@ -52,8 +52,8 @@ _PERSONALITY_FLAGS = {
 }
 
 # <linux/mempolicy.h>
-_MODES = ("DEFAULT", "PREFERRED", "BIND", "INTERLEAVE", "LOCAL", "PREFERRED_MANY", "WEIGHTED_INTERLEAVE")
-_MODE_FLAGS = {"MPOL_F_NUMA_BALANCING": 1 << 13, "MPOL_F_RELATIVE_NODES": 1 << 14, "MPOL_F_STATIC_NODES": 1 << 15}
+MODES = ("DEFAULT", "PREFERRED", "BIND", "INTERLEAVE", "LOCAL", "PREFERRED_MANY", "WEIGHTED_INTERLEAVE")
+MODE_FLAGS = {"MPOL_F_NUMA_BALANCING": 1 << 13, "MPOL_F_RELATIVE_NODES": 1 << 14, "MPOL_F_STATIC_NODES": 1 << 15}
 _ALL_NODES = 1024  # MAX_NUMNODES at its largest
 
 
@@ -125,10 +125,10 @@ def _memory_policy(steps: Steps, policy: dict[str, Any]) -> None:
     """set_mempolicy(2)"""
     pointer = "/linux/memoryPolicy"
     mode = policy["mode"]
-    value = _MODES.index(mode.removeprefix("MPOL_"))
+    value = MODES.index(mode.removeprefix("MPOL_"))
     for name in policy.get("flags") or ():
-        value |= _MODE_FLAGS[name]
-    nodes = _mask(policy.get("nodes") or "", f"{pointer}/nodes", "a list of memory nodes, such as '0-1,3'", _ALL_NODES)
+        value |= MODE_FLAGS[name]
+    nodes = _nodes(policy)
     shown = f"set_mempolicy({mode}, flags={value & ~7:#x}, nodes='{policy.get('nodes') or ''}')"
     hints = {
         e.EINVAL: "are the nodes there, do they belong to the container's cpuset, and does this kernel know the mode?",
@@ -138,6 +138,16 @@ def _memory_policy(steps: Steps, policy: dict[str, Any]) -> None:
     # The kernel takes one bit less than it is told.
     size = len(nodes) * 8 + 1 if nodes else 0
     steps.call("set_mempolicy", value, nodes or 0, size, pointer=pointer, shown=shown, explain=explain)
+
+
+def nodes(policy: dict[str, Any]) -> int:
+    """The memory nodes of a policy, as a mask."""
+    return int.from_bytes(_nodes(policy), "little")
+
+
+def _nodes(policy: dict[str, Any]) -> bytes:
+    pointer = "/linux/memoryPolicy/nodes"
+    return _mask(policy.get("nodes") or "", pointer, "a list of memory nodes, such as '0-1,3'", _ALL_NODES)
 
 
 def initial_affinity(steps: Steps, process: dict[str, Any]) -> None:

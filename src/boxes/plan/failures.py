@@ -99,13 +99,13 @@ def _interpreter_missing(path: str, head: bytes) -> str:
         words = head[2:].split(b"\n", 1)[0].split()
         interpreter = os.fsdecode(words[0]) if words else ""
     elif head.startswith(b"\x7fELF\x02"):
-        interpreter = os.fsdecode(_elf_interpreter(head))
+        interpreter = os.fsdecode(elf_interpreter(head))
     if not interpreter:
         return f"exec '{path}': its interpreter is missing: no such file or directory"
     return f"exec '{path}': its interpreter '{interpreter}' is missing: no such file or directory"
 
 
-def _elf_interpreter(head: bytes) -> bytes:
+def elf_interpreter(head: bytes) -> bytes:
     """PT_INTERP of a 64-bit ELF file, as far as its first KiB tells: elf(5)."""
     if len(head) < 64:
         return b""

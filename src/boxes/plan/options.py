@@ -53,6 +53,8 @@ _SUPERBLOCK = {
     "noiversion": (k.MS_I_VERSION, False),
 }
 _IGNORED = frozenset({"defaults", "_netdev", "nofail"})
+# What `_of_call` may know, for `known`: an option that it passes over is left out there.
+_CALLS = ("bind", "rbind", "remount", "tmpcopyup", "idmap", "ridmap", "copy-symlink", "src-nofollow", "dest-nofollow")
 
 
 class MountOptions:
@@ -133,3 +135,10 @@ def _of_call(found: MountOptions, option: str) -> bool:
     else:
         return option in _IGNORED
     return True
+
+
+def known() -> list[str]:
+    """The names of all options that are more than a filesystem's own, for `features`."""
+    own = [*_SET, *_CLEAR, *_ATIME, *_PROPAGATION]
+    names = {*own, *(f"r{name}" for name in own), *_SUPERBLOCK, *_IGNORED, *_CALLS}
+    return sorted(name for name in names if not parse([name]).data)

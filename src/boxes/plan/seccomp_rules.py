@@ -45,7 +45,7 @@ ARCHITECTURES = {
 }
 NATIVE = {"x86_64": ARCHITECTURES["SCMP_ARCH_X86_64"], "aarch64": ARCHITECTURES["SCMP_ARCH_AARCH64"]}
 
-_ACTIONS = {
+ACTIONS = {
     "SCMP_ACT_KILL": seccomp_bpf.KILL_THREAD,
     "SCMP_ACT_KILL_THREAD": seccomp_bpf.KILL_THREAD,
     "SCMP_ACT_KILL_PROCESS": seccomp_bpf.KILL_PROCESS,
@@ -57,7 +57,7 @@ _ACTIONS = {
     "SCMP_ACT_ALLOW": seccomp_bpf.ALLOW,
 }
 # enum scmp_compare
-_OPERATORS = {f"SCMP_CMP_{name}": number for number, name in enumerate("NE LT LE EQ GE GT MASKED_EQ".split(), 1)}
+OPERATORS = {f"SCMP_CMP_{name}": number for number, name in enumerate("NE LT LE EQ GE GT MASKED_EQ".split(), 1)}
 
 # native/syscalls.c, struct part
 _ATTRIBUTE, _ARCHITECTURE, _RULE = range(3)
@@ -102,7 +102,7 @@ class Parts:
         encoded = pack("=IIiI", kind, value, number, len(conditions))
         for item in conditions:
             operands = item["value"], item.get("valueTwo") or 0
-            encoded += pack("=IIQQ", item["index"], _OPERATORS[item["op"]], *operands)
+            encoded += pack("=IIQQ", item["index"], OPERATORS[item["op"]], *operands)
         self._encoded.append(encoded + bytes(24 * (6 - len(conditions))))
         self.origins.append((pointer, what))
 
@@ -140,7 +140,7 @@ def _alternatives(args: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
 
 def action(name: str, value: int | None) -> int:
     """The number of an action. ERRNO and TRACE carry a value, by default EPERM."""
-    number = _ACTIONS[name]
+    number = ACTIONS[name]
     if number in (seccomp_bpf.ERRNO, seccomp_bpf.TRACE):
         number |= e.EPERM if value is None else value
     return number
@@ -179,7 +179,7 @@ def _verdict(actions: set[int]) -> str:
 
 def shown(value: int) -> str:
     """What a filter returns, as a profile has it: ``SCMP_ACT_ERRNO, EPERM``."""
-    name = next((name for name, number in _ACTIONS.items() if number == value & seccomp_bpf.ACTION), f"{value:#x}")
+    name = next((name for name, number in ACTIONS.items() if number == value & seccomp_bpf.ACTION), f"{value:#x}")
     if value & seccomp_bpf.ACTION == seccomp_bpf.ERRNO:
         number = value & 0xFFFF
         name += f", {e.errorcode.get(number, number)}"

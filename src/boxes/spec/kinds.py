@@ -202,6 +202,7 @@ def list_of(kind: Kind, unique: str | None = None) -> Kind:
         if unique is not None:
             _refuse_twins(value, unique, where)
 
+    vars(check)["item"] = kind
     return check
 
 
@@ -228,6 +229,7 @@ def map_of(kind: Kind, name: Kind = text) -> Kind:
             name(key, place, findings)
             kind(item, place, findings)
 
+    vars(check)["value"] = kind
     return check
 
 
@@ -254,4 +256,5 @@ def record(fields: Mapping[str, Kind], required: tuple[str, ...] = (), rule: Rul
         if rule is not None:
             rule(value, where, findings)
 
+    vars(check)["fields"] = fields  # for `fields.members`
     return check
