@@ -106,6 +106,8 @@ def lacks(feature: str) -> str | None:
         return _has_time_namespace()
     if feature == "overlay":
         return _filesystem("overlay")
+    if feature == "loop devices":
+        return None if os.path.exists("/dev/loop-control") and shutil.which("mkfs.ext4") else "no loop devices"
     if feature == "subordinate ids":
         return None if shutil.which("newuidmap") and shutil.which("newgidmap") else "needs newuidmap and newgidmap"
     if feature == "debian":

@@ -95,7 +95,9 @@ class Bind(Operation):
     """Mount what `source` is on the host: open_tree(2), mount_setattr(2), move_mount(2).
 
     `over_proc`: the target may be one of procfs; `proc`: the source must be; `mode` is for the directory, should it
-    have to be made; `idmap`: (uids, gids, whether mounts below are meant too), mappings as of a user namespace.
+    have to be made; `idmap`: (uids, gids, whether mounts below are meant too), mappings as of a user namespace;
+    `source_link`: a source that is a symbolic link is followed (""), mounted itself ("mount"), or made again in the
+    target's place ("copy"); `on_link`: a target that is one is mounted on.
     """
 
     fields: ClassVar[dict[str, Any]] = {
@@ -107,6 +109,8 @@ class Bind(Operation):
         "proc": False,
         "mode": 0o755,
         "idmap": None,
+        "source_link": "",
+        "on_link": False,
     }
     target: str
     source: str
@@ -116,15 +120,25 @@ class Bind(Operation):
     proc: bool
     mode: int
     idmap: Any
+    source_link: str
+    on_link: bool
 
 
 class Remount(Operation):
-    """Change the superblock of what is mounted on the target: mount(2) with MS_REMOUNT."""
+    """Change the superblock of what is mounted on the target, by mount(2) with MS_REMOUNT; or `mount_only`."""
 
-    fields: ClassVar[dict[str, Any]] = {"target": "", "flags": 0, "data": ()}
+    fields: ClassVar[dict[str, Any]] = {
+        "target": "",
+        "flags": 0,
+        "data": (),
+        "attributes": None,
+        "mount_only": False,
+    }
     target: str
     flags: int
     data: tuple[str, ...]
+    attributes: Attributes
+    mount_only: bool
 
 
 class Cgroups(Operation):

@@ -24,26 +24,27 @@ _PROC_FILES = frozenset(
 )
 
 
-def mounts(config: dict[str, Any], facts: Facts) -> list[op.Operation]:
-    """One operation or more for each of /mounts, in its order."""
+def mounts(config: dict[str, Any], facts: Facts, warnings: list[str]) -> list[op.Operation]:
+    """One operation or more for each of /mounts, in its order. `warnings` is added to."""
     made: list[op.Operation] = []
     for number, mount in enumerate(config.get("mounts") or ()):
-        made += _mount(mount, f"/mounts/{number}", config, facts)
+        found = options.parse(mount.get("options") or [])
+        made += _mount(mount, f"/mounts/{number}", found, config, facts)
+        if found.superblock and isinstance(made[-1], op.Bind):
+            names = ", ".join(f"'{name}'" for name in found.superblock)
+            warnings.append(f"/mounts/{number}/options: a bind cannot change {names}, which the whole filesystem has")
     return made
 
 
-def _mount(mount: dict[str, Any], pointer: str, config: dict[str, Any], facts: Facts) -> list[op.Operation]:
-    found = options.parse(mount.get("options") or [])
+def _mount(
+    mount: dict[str, Any], pointer: str, found: options.MountOptions, config: dict[str, Any], facts: Facts
+) -> list[op.Operation]:
     target = "/" + "/".join(parts(mount["destination"]))
     kind = mount.get("type") or ("bind" if found.bind else "none")
     over_proc = _checked_over_proc(target, kind, pointer)
     attributes = found.attributes
     if found.remount:
-        return [
-            op.Remount(
-                pointer, target=target, flags=found.flags | _as_mount_flags(attributes.set), data=tuple(found.data)
-            )
-        ]
+        return [_remount(pointer, target, found)]
     if kind in ("cgroup", "cgroup2"):
         namespaced = facts.has_own("cgroup")
         return [
@@ -71,6 +72,19 @@ def _mount(mount: dict[str, Any], pointer: str, config: dict[str, Any], facts: F
     ]
 
 
+def _remount(pointer: str, target: str, found: options.MountOptions) -> op.Remount:
+    """With `bind` the mount alone is meant, not the filesystem, which may be the host's: mount(8)."""
+    flags = found.flags | _as_mount_flags(found.attributes.set | found.attributes.recursive_set)
+    return op.Remount(
+        pointer,
+        target=target,
+        flags=flags,
+        data=tuple(found.data),
+        attributes=found.attributes,
+        mount_only=found.bind,
+    )
+
+
 def _bind(
     mount: dict[str, Any], pointer: str, target: str, found: options.MountOptions, over_proc: bool, facts: Facts
 ) -> op.Bind:
@@ -92,6 +106,8 @@ def _bind(
         over_proc=over_proc,
         proc=target == "/proc",
         idmap=idmap,
+        source_link=found.source_link,
+        on_link=found.on_link,
     )
 
 
@@ -131,6 +147,10 @@ def _as_mount_flags(attributes: int) -> int:
         (k.MOUNT_ATTR_NOSUID, k.MS_NOSUID),
         (k.MOUNT_ATTR_NODEV, k.MS_NODEV),
         (k.MOUNT_ATTR_NOEXEC, k.MS_NOEXEC),
+        (k.MOUNT_ATTR_NOATIME, k.MS_NOATIME),
+        (k.MOUNT_ATTR_STRICTATIME, k.MS_STRICTATIME),
+        (k.MOUNT_ATTR_NODIRATIME, k.MS_NODIRATIME),
+        (k.MOUNT_ATTR_NOSYMFOLLOW, k.MS_NOSYMFOLLOW),
     )
     return sum(flag for attribute, flag in pairs if attributes & attribute)
 

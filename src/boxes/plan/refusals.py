@@ -13,8 +13,8 @@ _LINUX = {
     "netDevices": "network devices cannot be moved into a container",
     "intelRdt": "cache and memory bandwidth cannot be allocated",
 }
-# Options of mounts.
-_OPTIONS = frozenset(("copy-symlink", "src-nofollow", "dest-nofollow"))
+# Options that say how links are treated when something is bound.
+_OF_BINDS = frozenset(("copy-symlink", "src-nofollow", "dest-nofollow"))
 _IDMAPS = ("idmap", "ridmap")
 
 
@@ -44,12 +44,13 @@ def _is_idmapped(mount: dict[str, Any]) -> bool:
 
 def _refuse_mount(mount: dict[str, Any], pointer: str) -> None:
     options = mount.get("options") or ()
+    bound = "bind" in options or "rbind" in options or mount.get("type") == "bind"
     for number, option in enumerate(options):
-        if option in _OPTIONS:
-            raise UnsupportedError(f"the option '{option}' is not supported", pointer=f"{pointer}/options/{number}")
+        if option in _OF_BINDS and (not bound or "remount" in options):
+            text = f"the option '{option}' is for what is bound"
+            raise UnsupportedError(text, pointer=f"{pointer}/options/{number}")
         if option == "tmpcopyup" and mount.get("type") != "tmpfs":
             raise UnsupportedError("only a tmpfs can be filled", pointer=f"{pointer}/options/{number}")
-    bound = "bind" in options or "rbind" in options or mount.get("type") == "bind"
     if (not bound or "remount" in options) and _is_idmapped(mount):
         raise UnsupportedError("only what is bound can show other owners", pointer=pointer)
 
