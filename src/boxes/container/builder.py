@@ -36,7 +36,8 @@ class Job:
     """What the builder finds in its memory when it begins.
 
     `tree`: the root as the runtime opened it, or -1: then the builder opens it with its own rights; `sources`: likewise
-    what is bound; `inner`: its sealed image; `kept`: descriptors that inner's steps name, and the lock it holds.
+    what is bound; `inner`: its sealed image; `kept`: descriptors that inner's steps name, and the lock it holds;
+    `outputs`: where hooks write to, if an annotation says so.
     """
 
     def __init__(
@@ -51,17 +52,20 @@ class Job:
         socket: _socket.socket,
         inner: int,
         kept: list[int],
+        outputs: tuple[int, int] | None,
     ) -> None:
         self.config = config
         self.facts = facts
         self.plan = planned.plan
         self.steps = planned.steps
+        self.keep_groups = planned.confinement.keep_groups
         self.fds = fds
         self.tree = tree
         self.sources = sources
         self.socket = socket
         self.inner = inner
         self.kept = kept
+        self.outputs = outputs
         self.joined_mount_namespace = fds.mount_namespace >= 0
 
 
@@ -91,7 +95,7 @@ def main(job: Job) -> NoReturn:
     if job.config.get("hooks"):
         from boxes.container import hooks
 
-        hooks.run(job.config, "createContainer", state)
+        hooks.run(job.config, "createContainer", state, outputs=job.outputs)
     _complete(job, root)
     _become_inner(job, state)
 
@@ -108,7 +112,8 @@ def _placed(job: Job) -> list[Hierarchy]:
 def _become_root(job: Job) -> None:
     """Root of the user namespace, as far as it has one: files are made by it."""
     try:
-        os.setgroups([])
+        if not job.keep_groups:
+            os.setgroups([])
     except PermissionError:
         pass  # denied to this user namespace: the caller's groups cannot be given up, nor others taken
     for change, mappings in (

@@ -130,6 +130,10 @@ class Creation:
         self.groups_allowed = host.groups_allowed(self.namespaces, self.capabilities)
         self.filter = self._filter()
         self.layout = layouts.detect()
+        if "run.oci.delegate-cgroup" in (self.config.get("annotations") or ()):
+            from boxes.container import delegation
+
+            delegation.refuse(self.layout, self.options.cgroup_manager)
         if self.options.cgroup_manager == "systemd":
             raise UnsupportedError(
                 "containers in systemd's cgroups are not supported", hint="use --cgroup-manager cgroupfs"
@@ -212,6 +216,11 @@ class Creation:
         """The root and what is bound, with the runtime's rights, where the builder will have fewer: in a user
         namespace. Else the builder opens each when its turn comes, so that mounts are numbered in the config's
         order."""
+        self.outputs = None
+        if self.config.get("hooks") and self.config.get("annotations"):
+            from boxes.container import hooks
+
+            self.outputs = hooks.open_outputs(self.config, self.fds)
         self.tree = -1
         self.sources: dict[tuple[str, str], int] = {}
         self.numbers = self._reserve()
@@ -285,6 +294,7 @@ class Creation:
             socket=theirs,
             inner=self.image,
             kept=[*self.numbers.all, self.waiting],
+            outputs=self.outputs,
         )
 
     def _born(self, pid: int) -> None:
@@ -321,6 +331,10 @@ class Creation:
         channel.expect(self.socket, "built")
         if not namespaced and not self.entered:
             cgroups.join_late(self.pid)
+        if self.layout.kind == "unified" and host.may_manage_cgroups(self.config, self.namespaces):
+            from boxes.container import delegation
+
+            delegation.delegate(cgroups, self.config, self.namespaces, self.pid, privileged=self.privileged)
 
     def _prepare(self) -> None:
         """Load what comes next while the builder is busy."""
@@ -337,8 +351,8 @@ class Creation:
 
             self.hooked = True  # should one fail, poststop comes next: runtime.md, "Lifecycle"
             state = oci_state(self.id, status.CREATED, self.pid, self.bundle, self.config.get("annotations"))
-            hooks.run(self.config, "prestart", state, builder=self.pidfd)
-            hooks.run(self.config, "createRuntime", state | {"status": status.CREATING}, builder=self.pidfd)
+            hooks.run(self.config, "prestart", state, self.pidfd, self.outputs)
+            hooks.run(self.config, "createRuntime", state | {"status": status.CREATING}, self.pidfd, self.outputs)
         channel.say(self.socket, "hooked")
 
     def wait_until_ready(self) -> None:
@@ -353,12 +367,11 @@ class Creation:
 
     def record(self) -> None:
         """Tell whoever is to know: terminal, pidfd, journal, pid file."""
-        if self.options.console_socket is not None or self.options.pidfd_socket is not None:
+        receiver = (self.config.get("annotations") or {}).get("run.oci.pidfd_receiver")
+        if any(path is not None for path in (self.options.console_socket, self.options.pidfd_socket, receiver)):
             from boxes.container import console
-        if self.options.console_socket is not None and self.terminal is not None:
-            console.send(self.options.console_socket, self.terminal)
-        if self.options.pidfd_socket is not None:
-            console.send_pidfd(self.options.pidfd_socket, self.pidfd)
+
+            console.hand_over(self.options, receiver, self.terminal, self.pidfd)
         self.journal["status"] = status.CREATED
         try:
             self.place.save(self.journal)

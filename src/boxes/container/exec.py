@@ -189,6 +189,7 @@ def _plan(
     given.terminal_bound = False
     given.labels = host.labels(process)
     given.linux = config.get("linux") or {}
+    given.keep_groups = host.keeps_groups(config)
     if (config.get("linux") or {}).get("seccomp"):
         from boxes.container import seccomp
 

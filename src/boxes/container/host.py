@@ -40,6 +40,25 @@ def privileged(mask: int) -> bool:
     return bool(mask >> CAP_SYS_ADMIN & 1)
 
 
+def keeps_groups(config: dict[str, Any]) -> bool:
+    """Whether processes of the container have the caller's groups."""
+    if "run.oci.keep_original_groups" not in (config.get("annotations") or ()):
+        return False
+    from boxes.plan import annotated
+
+    return annotated.keeps_groups(config)
+
+
+def may_manage_cgroups(config: dict[str, Any], namespaces: Namespaces) -> bool:
+    """Whether a v2 cgroup is to be the container's to manage: by the annotation, or as it can write to its own."""
+    if "run.oci.delegate-cgroup" in (config.get("annotations") or ()):
+        return True
+    return "cgroup" in namespaces.new and any(
+        mount.get("type") in ("cgroup", "cgroup2") and "ro" not in (mount.get("options") or ())
+        for mount in config.get("mounts") or ()
+    )
+
+
 def groups_allowed(namespaces: Namespaces, capabilities: int) -> bool:
     """Whether processes of the container may set groups; to be asked in the runtime, about its own ids."""
     if "user" not in namespaces.new:

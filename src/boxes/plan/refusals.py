@@ -1,4 +1,5 @@
-"""What the specification has and this runtime has not: refused before anything is made, and never passed over."""
+"""What this runtime has not, and annotations that mean nothing: refused before anything is made, and never passed
+over."""
 
 from __future__ import annotations
 
@@ -26,6 +27,10 @@ def refuse(config: dict[str, Any]) -> None:
             raise UnsupportedError(text, pointer=f"/linux/{name}")
     for number, mount in enumerate(config.get("mounts") or ()):
         _refuse_mount(mount, f"/mounts/{number}")
+    if any(name.startswith("run.oci.") for name in config.get("annotations") or ()):
+        from boxes.plan import annotated
+
+        annotated.check(config)
     process = config.get("process") or {}
     if process.get("scheduler") and (config.get("hooks") or {}).get("startContainer"):
         _refuse_hooks(process)
