@@ -30,7 +30,14 @@ def filesystem(root: Root, operation: op.Filesystem) -> None:
     target = _directory(root, operation.target, ordinary=operation.ordinary)
     try:
         _check_not_proc(target, operation.target, operation.over_proc)
-        mount = _new(root, operation, target)
+        try:
+            mount = _new(root, operation, target)
+        except OSError as error:
+            if error.errno != errno.EPERM or operation.kind not in ("proc", "sysfs"):
+                raise
+            from boxes.apply import restricted
+
+            mount = restricted.instead(operation, target, error)
         if operation.copy_up:
             _copy_up(operation, target, mount)
         if operation.label:

@@ -62,7 +62,8 @@ class Filesystem(Operation):
 
     `data` are its own options, ``key=value`` or ``key``; `flags` the superblock's MS_* flags. `ordinary`: every
     component of the target must be a real directory. `readonly_later`: files are to be made in it first; `copy_up`: the
-    target's own are. `label`: of its root, where SELinux takes none for the whole.
+    target's own are. `label`: of its root, where SELinux takes none for the whole. `instead`: what of the host is
+    bound, read-only, where the kernel does not let a user namespace mount it.
     """
 
     fields: ClassVar[dict[str, Any]] = {
@@ -77,6 +78,7 @@ class Filesystem(Operation):
         "readonly_later": False,
         "copy_up": False,
         "label": "",
+        "instead": "",
     }
     target: str
     kind: str
@@ -89,6 +91,7 @@ class Filesystem(Operation):
     readonly_later: bool
     copy_up: bool
     label: str
+    instead: str
 
 
 class Bind(Operation):
@@ -142,13 +145,14 @@ class Remount(Operation):
 
 
 class Cgroups(Operation):
-    """Show the cgroup hierarchies: the container's own part of them, in a cgroup namespace or without one."""
+    """Show the cgroup hierarchies: the container's own part of them, in a cgroup namespace or without one; `readonly`
+    whatever the attributes say."""
 
-    fields: ClassVar[dict[str, Any]] = {"target": "", "namespaced": False, "attributes": None, "unified": False}
+    fields: ClassVar[dict[str, Any]] = {"target": "", "namespaced": False, "attributes": None, "readonly": False}
     target: str
     namespaced: bool
     attributes: Attributes
-    unified: bool
+    readonly: bool
 
 
 class Device(Operation):

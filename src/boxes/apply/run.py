@@ -25,11 +25,9 @@ def run(root: Root, operations: list[op.Operation], hierarchies: list[cgroups.Hi
             else:
                 _ACTIONS[type(operation)](root, operation)
         except OSError as error:
-            hint = (
-                "the container's id 0 is not mapped, and it is who makes files"
-                if error.errno == errno.EOVERFLOW
-                else None
-            )
+            hint = getattr(error, "hint", None)
+            if error.errno == errno.EOVERFLOW:
+                hint = "the container's id 0 is not mapped, and it is who makes files"
             raise refused(_stage(operation), error, pointer=operation.pointer, hint=hint) from error
 
 

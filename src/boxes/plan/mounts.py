@@ -46,13 +46,11 @@ def _mount(
     if found.remount:
         return [_remount(pointer, target, found)]
     if kind in ("cgroup", "cgroup2"):
-        namespaced = facts.has_own("cgroup")
-        return [
-            op.Cgroups(pointer, target=target, attributes=attributes, namespaced=namespaced, unified=kind == "cgroup2")
-        ]
+        return [_cgroups(pointer, target, attributes, facts)]
     if found.bind or kind in ("bind", "none"):
         return [_bind(mount, pointer, target, found, over_proc, facts)]
     ordinary = kind in ("proc", "sysfs")
+    confined = facts.has_own("user") or facts.nested
     return [
         op.Filesystem(
             pointer,
@@ -63,6 +61,7 @@ def _mount(
             data=_data(kind, found, config, facts),
             attributes=attributes,
             ordinary=ordinary,
+            instead="/sys" if kind == "sysfs" and confined else "",
             over_proc=over_proc or kind == "proc",
             copy_up=found.copy_up,
             label=facts.mount_label if kind == "mqueue" else "",
@@ -70,6 +69,14 @@ def _mount(
             readonly_later=bool(attributes.set & k.MOUNT_ATTR_RDONLY) and (kind == "tmpfs" or target == "/dev"),
         )
     ]
+
+
+def _cgroups(pointer: str, target: str, attributes: op.Attributes, facts: Facts) -> op.Cgroups:
+    """Without a cgroup namespace it is the host's hierarchy that is bound: nobody but the host's root may ask for more
+    than to look at the container's part (CVE-2023-25809)."""
+    namespaced = facts.has_own("cgroup")
+    readonly = not namespaced and (facts.has_own("user") or facts.nested)
+    return op.Cgroups(pointer, target=target, attributes=attributes, namespaced=namespaced, readonly=readonly)
 
 
 def _remount(pointer: str, target: str, found: options.MountOptions) -> op.Remount:
