@@ -254,6 +254,16 @@ def test_cgroups_of_a_container_without_are_an_empty_read_only_directory(
     assert "Read-only file system" in result.err
 
 
+@not_for("runc", "crun", reason="they have other words for it, or bind the host's")
+@pytest.mark.parametrize("kind, namespace", [("proc", "pid"), ("mqueue", "ipc")])
+def test_filesystem_of_a_namespace_of_the_host_is_refused_with_the_reason(
+    box: Runtime, rootless: Bundle, kind: str, namespace: str
+) -> None:
+    rootless.without_namespace(namespace).without_mount("/proc").mount("/mnt", kind, kind)
+    number = len(rootless.config["mounts"]) - 1
+    run(box, rootless).refused(f"/mounts/{number}: ", f"the {namespace} namespace belongs to another user namespace")
+
+
 class TestJoined:
     """A user namespace that the user made before."""
 

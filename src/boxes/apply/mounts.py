@@ -33,7 +33,7 @@ def filesystem(root: Root, operation: op.Filesystem) -> None:
         try:
             mount = _new(root, operation, target)
         except OSError as error:
-            if error.errno != errno.EPERM or operation.kind not in ("proc", "sysfs"):
+            if error.errno != errno.EPERM or operation.kind not in ("proc", "sysfs", "mqueue"):
                 raise
             from boxes.apply import restricted
 

@@ -1,8 +1,8 @@
-"""procfs and sysfs where the kernel does not let a user namespace mount them.
+"""procfs, sysfs and mqueue where the kernel does not let a user namespace mount them.
 
-It wants the pid namespace, or the network namespace, to belong to the user namespace. And it wants a mount of the same
-type to be there already, with nothing of it covered: else what is masked outside would show inside (mount_too_revealing
-in fs/namespace.c). The first is refused when the filesystem is made, the second when it becomes a mount.
+It wants the pid, network or ipc namespace to belong to the user namespace. And of procfs and sysfs it wants a mount to
+be there already, with nothing of it covered: else what is masked outside would show inside (mount_too_revealing in
+fs/namespace.c). The first is refused when the filesystem is made, the second when it becomes a mount.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ _PROC_COVERED = (
     "or bind its /proc and share the pid namespace"
 )
 _PROC_FOREIGN = "the pid namespace belongs to another user namespace: have a new one made"
+_MQUEUE_FOREIGN = "the ipc namespace belongs to another user namespace: have a new one made, or bind /dev/mqueue"
 _SYS_COVERED = "parts of /sys are masked or read-only where the runtime runs, as in a container"
 _SYS_FOREIGN = "the network namespace belongs to another user namespace: have a new one made, or bind /sys"
 
@@ -31,7 +32,9 @@ _SYS_FOREIGN = "the network namespace belongs to another user namespace: have a 
 def instead(operation: op.Filesystem, target: int, error: OSError) -> int:
     """A descriptor of what is mounted in its place, if there is something; else the error is raised, with a hint."""
     covered = str(getattr(error, "call", "")).startswith("fsmount")
-    if operation.kind == "proc":
+    if operation.kind == "mqueue":
+        hint = _MQUEUE_FOREIGN
+    elif operation.kind == "proc":
         hint = _PROC_COVERED if covered else _PROC_FOREIGN
     else:
         mount = _bound(operation, target) if operation.instead else -1

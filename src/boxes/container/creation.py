@@ -130,10 +130,7 @@ class Creation:
         self.groups_allowed = host.groups_allowed(self.namespaces, self.capabilities)
         self.filter = self._filter()
         self.layout = layouts.detect()
-        if "run.oci.delegate-cgroup" in (self.config.get("annotations") or ()):
-            from boxes.container import delegation
-
-            delegation.refuse(self.layout, self.options.cgroup_manager)
+        host.check_delegation(self.config, self.layout.kind, self.options.cgroup_manager)
         if self.options.cgroup_manager == "systemd":
             raise UnsupportedError(
                 "containers in systemd's cgroups are not supported", hint="use --cgroup-manager cgroupfs"
@@ -216,11 +213,7 @@ class Creation:
         """The root and what is bound, with the runtime's rights, where the builder will have fewer: in a user
         namespace. Else the builder opens each when its turn comes, so that mounts are numbered in the config's
         order."""
-        self.outputs = None
-        if self.config.get("hooks") and self.config.get("annotations"):
-            from boxes.container import hooks
-
-            self.outputs = hooks.open_outputs(self.config, self.fds)
+        self.outputs = host.hook_outputs(self.config, self.fds)
         self.tree = -1
         self.sources: dict[tuple[str, str], int] = {}
         self.numbers = self._reserve()
@@ -276,6 +269,8 @@ class Creation:
         self.fds.close_one(self.waiting)  # the lock is inner's from here on: it ends when the program begins
 
     def _enters_early(self) -> bool:
+        if self.namespaces.joined("cgroup"):
+            return False  # in that namespace the container's cgroup may be nowhere: ENOENT, cgroups(7)
         memory = ((self.config.get("linux") or {}).get("resources") or {}).get("memory") or {}
         limits = [value for value in (memory.get("limit"), memory.get("swap")) if value is not None and value > 0]
         return not limits or min(limits) >= _SMALL_MEMORY

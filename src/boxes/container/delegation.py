@@ -15,18 +15,17 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from boxes.cgroups.layout import Layout
     from boxes.cgroups.manager import Manager
     from boxes.plan.namespaces import Namespaces
 
 _POINTER = annotated.pointer(annotated.DELEGATE)
 
 
-def refuse(layout: Layout, manager: str) -> None:
+def refuse(hierarchy: str, manager: str) -> None:
     """Before anything is made: v1 does not keep a container from what is above the cgroup it is given."""
     if manager == "disabled":
         raise UnsupportedError("a container without a cgroup has none to delegate", pointer=_POINTER)
-    if layout.kind != "unified":
+    if hierarchy != "unified":
         raise UnsupportedError("a cgroup can be delegated on cgroup v2 only", pointer=_POINTER)
 
 

@@ -230,7 +230,7 @@ def _open_cgroups(journal: dict[str, Any], options: ExecOptions) -> list[int]:
     manager = status.cgroups_of(journal)
     try:
         paths = manager.procs_paths(_subgroups(options.cgroup))
-        if not options.cgroup and manager.kind == "unified":
+        if paths and not options.cgroup and manager.kind == "unified":
             from boxes.cgroups import layout as layouts
 
             paths = managers.paths_of(layouts.detect(), journal["pid"]) or paths

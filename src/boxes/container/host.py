@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
+    from boxes.linux.fd import Fds
     from boxes.plan.facts import Facts
     from boxes.plan.labels import Label
     from boxes.plan.namespaces import Namespaces
@@ -47,6 +48,23 @@ def keeps_groups(config: dict[str, Any]) -> bool:
     from boxes.plan import annotated
 
     return annotated.keeps_groups(config)
+
+
+def hook_outputs(config: dict[str, Any], fds: Fds) -> tuple[int, int] | None:
+    """Descriptors of the files that hooks write to, opened with the runtime's rights; None for where they always do."""
+    if not (config.get("hooks") and config.get("annotations")):
+        return None
+    from boxes.container import hooks
+
+    return hooks.open_outputs(config, fds)
+
+
+def check_delegation(config: dict[str, Any], hierarchy: str, manager: str) -> None:
+    """Raise UnsupportedError for a cgroup that cannot be delegated."""
+    if "run.oci.delegate-cgroup" in (config.get("annotations") or ()):
+        from boxes.container import delegation
+
+        delegation.refuse(hierarchy, manager)
 
 
 def may_manage_cgroups(config: dict[str, Any], namespaces: Namespaces) -> bool:
