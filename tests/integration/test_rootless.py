@@ -314,6 +314,18 @@ def test_groups_of_the_caller_are_kept_if_the_config_says_so(box: Runtime, rootl
     assert box(*arguments, prefix=prefix, env=environment(box)).ok().out == "told"
 
 
+@not_for("runc", "crun", reason="they do not say why")
+@pytest.mark.parametrize("option", ["suid", "rw", "rexec"])
+def test_restriction_of_a_mount_of_the_host_cannot_be_taken_away(box: Runtime, rootless: Bundle, option: str) -> None:
+    place = rootless.host_directory("restricted")
+    mount("tmpfs", str(place), "tmpfs", 1 | 2 | 8)  # MS_RDONLY | MS_NOSUID | MS_NOEXEC
+    try:
+        number = len(rootless.config["mounts"])
+        run(box, rootless.mount("/mnt", "bind", place, "bind", option)).refused(f"/mounts/{number}: ", "user namespace")
+    finally:
+        unmount(str(place))
+
+
 @not_for("runc", "crun", reason="they ask the file, or let it pass")
 def test_other_owners_of_a_mount_are_refused_with_the_reason(box: Runtime, rootless: Bundle) -> None:
     number = len(rootless.config["mounts"])
