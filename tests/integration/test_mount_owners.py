@@ -117,14 +117,6 @@ def test_only_binds_can_be_idmapped(box: Runtime, bundle: Bundle, kind: str, opt
     box.run(bundle).refused(f"/mounts/{number}")
 
 
-@OLD
-@pytest.mark.parametrize("option", ["copy-symlink", "src-nofollow", "dest-nofollow"])
-def test_options_that_are_not_supported_are_refused(box: Runtime, bundle: Bundle, volume: Path, option: str) -> None:
-    number = len(bundle.config["mounts"])
-    bundle.mount("/v", "bind", volume, "bind", option)
-    box.run(bundle).refused(f"/mounts/{number}/options/1", f"'{option}'")
-
-
 # ---- tmpcopyup ----
 
 

@@ -17,7 +17,7 @@ import pytest
 from tests.support.bundle import Bundle
 from tests.support.host import mount, unmount
 from tests.support.marks import not_for, requires
-from tests.support.runtime import Runtime, wait_for_exit
+from tests.support.runtime import Runtime, read_line, wait_for_exit
 
 pytestmark = requires("subordinate ids")
 
@@ -190,3 +190,150 @@ def test_state_is_kept_below_the_runtime_directory_by_default(box: Runtime, root
     box.identifiers.clear()
     result = box.bare("run", "--bundle", str(rootless.path), rootless.id, prefix=AS_USER, env=environment(box))
     assert result.ok().out == "ran\n"
+
+
+# ---- what an ordinary user may not mount, and what comes instead ----
+
+
+@not_for("runc", reason="1.1 refuses it")
+class TestSys:
+    """sysfs belongs to who owns the network, which is the host's here: the host's own is shown, read-only."""
+
+    def with_sys(self, bundle: Bundle, *options: str) -> Bundle:
+        return bundle.mount("/sys", "sysfs", "sysfs", "nosuid", "noexec", "nodev", *options)
+
+    @not_for("crun", reason="what is mounted below it stays writable")
+    @pytest.mark.parametrize("options", [["ro"], ["rw"], [], ["rshared"], ["rslave", "ro"]])
+    def test_of_the_host_is_bound_read_only_throughout(
+        self, box: Runtime, rootless: Bundle, options: list[str]
+    ) -> None:
+        mounts = run(box, self.with_sys(rootless, *options).args("/bin/probe")).report().mounts()
+        below = {point: mount for point, mount in mounts.items() if f"{point}/".startswith("/sys/")}
+        assert below["/sys"].kind == "sysfs"
+        assert any(seen.kind.startswith("cgroup") for seen in below.values())
+        for seen in below.values():
+            assert {"ro", "nosuid", "nodev", "noexec"} <= seen.options
+            assert not [tag for tag in seen.tags if tag.startswith("master:")]
+
+    @not_for("crun", reason="what is mounted below it stays writable")
+    def test_cgroups_of_the_host_cannot_be_written_to(self, box: Runtime, rootless: Bundle) -> None:
+        """CVE-2023-25809."""
+        find = "find /sys/fs/cgroup -maxdepth 2 -type d | while read -r d; do mkdir $d/x && echo $d; done"
+        result = run(box, self.with_sys(rootless, "rw").shell(f"{find}; true")).ok()
+        assert result.out == ""
+        assert "Read-only file system" in result.err
+
+    def test_is_new_with_a_network_of_its_own(self, box: Runtime, rootless: Bundle) -> None:
+        self.with_sys(rootless.namespace("network"), "ro").shell("ls /sys/class/net")
+        assert run(box, rootless).ok().out == "lo\n"
+
+    @not_for("crun", reason="it has other words for it")
+    def test_is_bound_for_nobody_who_mounts_nothing_there(self, box: Runtime, rootless: Bundle) -> None:
+        """Only what the config asks for."""
+        assert "/sys" not in run(box, rootless.args("/bin/probe")).report().mounts()
+
+    @not_for("crun", reason="it has other words for it")
+    def test_masks_hold_on_it(self, box: Runtime, rootless: Bundle) -> None:
+        rootless.linux["maskedPaths"] = ["/sys/kernel", "/sys/fs/cgroup"]
+        assert run(box, self.with_sys(rootless, "ro").shell("ls -A /sys/kernel /sys/fs/cgroup")).ok().out == (
+            "/sys/fs/cgroup:\n\n/sys/kernel:\n"
+        )
+
+
+@not_for("runc", "crun", reason="they show the host's")
+@pytest.mark.parametrize("namespaced", [False, True], ids=["shared", "own"])
+@pytest.mark.parametrize("option", ["ro", "rw"])
+def test_cgroups_of_a_container_without_are_an_empty_read_only_directory(
+    box: Runtime, rootless: Bundle, namespaced: bool, option: str
+) -> None:
+    rootless.mount("/sys", "sysfs", "sysfs", "ro").mount("/sys/fs/cgroup", "cgroup", "cgroup", option)
+    if namespaced:
+        rootless.namespace("cgroup")
+    result = run(box, rootless.shell("ls -A /sys/fs/cgroup; touch /sys/fs/cgroup/x; true")).ok()
+    assert result.out == ""
+    assert "Read-only file system" in result.err
+
+
+@not_for("runc", "crun", reason="they have other words for it, or bind the host's")
+@pytest.mark.parametrize("kind, namespace", [("proc", "pid"), ("mqueue", "ipc")])
+def test_filesystem_of_a_namespace_of_the_host_is_refused_with_the_reason(
+    box: Runtime, rootless: Bundle, kind: str, namespace: str
+) -> None:
+    rootless.without_namespace(namespace).without_mount("/proc").mount("/mnt", kind, kind)
+    number = len(rootless.config["mounts"]) - 1
+    run(box, rootless).refused(f"/mounts/{number}: ", f"the {namespace} namespace belongs to another user namespace")
+
+
+class TestJoined:
+    """A user namespace that the user made before."""
+
+    @pytest.fixture
+    def holder(self, box: Runtime, rootless: Bundle) -> Iterator[subprocess.Popen[bytes]]:
+        command = [*AS_USER, "unshare", "-U", "-n", "--map-root-user", "--kill-child", "--fork"]
+        command += ["sh", "-c", "echo up; exec sleep 1000"]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, bufsize=0) as process:
+            assert read_line(process.stdout) == "up"
+            for key in ("uidMappings", "gidMappings"):
+                del rootless.linux[key]
+            rootless.namespace("user", f"/proc/{process.pid}/ns/user")
+            yield process
+            process.kill()
+
+    @not_for("runc", reason="1.1 wants mappings, which the namespace has already")
+    def test_is_entered(self, box: Runtime, rootless: Bundle, holder: subprocess.Popen[bytes]) -> None:
+        link = os.readlink(f"/proc/{holder.pid}/ns/user")
+        seen = run(box, rootless.args("/bin/probe")).report()
+        assert seen["namespaces"]["user"] == link
+        assert seen["uids"] == [0, 0, 0]
+        assert seen["uid_map"].split() == ["0", str(UID), "1"]
+
+    @not_for("runc", reason="1.1 wants mappings, which the namespace has already")
+    def test_is_entered_with_the_network_that_belongs_to_it(
+        self, box: Runtime, rootless: Bundle, holder: subprocess.Popen[bytes]
+    ) -> None:
+        rootless.namespace("network", f"/proc/{holder.pid}/ns/net").mount("/sys", "sysfs", "sysfs", "ro")
+        assert run(box, rootless.shell("ls /sys/class/net")).ok().out == "lo\n"
+
+    @not_for("runc", "crun", reason="they cannot join such a network, or show the host's cgroups writable")
+    def test_shows_the_hosts_sys_read_only(
+        self, box: Runtime, rootless: Bundle, holder: subprocess.Popen[bytes]
+    ) -> None:
+        mounts = run(box, rootless.mount("/sys", "sysfs", "sysfs", "rw").args("/bin/probe")).report().mounts()
+        assert all("ro" in mount.options for point, mount in mounts.items() if f"{point}/".startswith("/sys/"))
+
+
+@not_for("runc", reason="it does not know the annotation")
+def test_groups_of_the_caller_are_kept_if_the_config_says_so(box: Runtime, rootless: Bundle) -> None:
+    outside = rootless.host_directory(secret="told")
+    os.chown(outside / "secret", 0, 777)
+    (outside / "secret").chmod(0o040)
+    rootless.config["annotations"] = {"run.oci.keep_original_groups": "1"}
+    save(box, rootless.mount("/mnt", "bind", outside, "bind").args("/bin/cat", "/mnt/secret"))
+    prefix = ("setpriv", f"--reuid={UID}", f"--regid={UID}", "--groups=777", "--inh-caps=-all")
+    arguments = ("run", "--bundle", str(rootless.path), rootless.id)
+    assert box(*arguments, prefix=prefix, env=environment(box)).ok().out == "told"
+
+
+@not_for("runc", "crun", reason="they do not say why")
+@pytest.mark.parametrize("option", ["suid", "rw", "rexec"])
+def test_restriction_of_a_mount_of_the_host_cannot_be_taken_away(box: Runtime, rootless: Bundle, option: str) -> None:
+    place = rootless.host_directory("restricted")
+    mount("tmpfs", str(place), "tmpfs", 1 | 2 | 8)  # MS_RDONLY | MS_NOSUID | MS_NOEXEC
+    try:
+        number = len(rootless.config["mounts"])
+        run(box, rootless.mount("/mnt", "bind", place, "bind", option)).refused(f"/mounts/{number}: ", "user namespace")
+    finally:
+        unmount(str(place))
+
+
+@not_for("runc", "crun", reason="they ask the file, or let it pass")
+def test_other_owners_of_a_mount_are_refused_with_the_reason(box: Runtime, rootless: Bundle) -> None:
+    number = len(rootless.config["mounts"])
+    rootless.mount("/mnt", "bind", rootless.host_directory(), "bind", "idmap")
+    run(box, rootless).refused(f"/mounts/{number}", "only root")
+
+
+def test_mapping_of_more_ids_than_are_the_users_is_refused(box: Runtime, rootless: Bundle) -> None:
+    with_subordinates(rootless).linux["gidMappings"][1]["size"] = COUNT + 1
+    result = run(box, rootless)
+    result.refused(*(["/linux/gidMappings", "/etc/subgid"] if box.name == "box" else []))

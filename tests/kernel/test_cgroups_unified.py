@@ -140,6 +140,29 @@ def test_a_delegated_cgroup_has_its_files_and_no_limits(manager: Manager) -> Non
     assert place(manager).stat().st_uid == 100000
 
 
+@pytest.mark.parametrize("names", [["below"], ["deep", "below"]])
+def test_a_process_is_put_into_a_cgroup_below_with_all_controllers(
+    manager: Manager, spawn: Callable[..., Any], names: list[str]
+) -> None:
+    manager.make()
+    process = spawn("")
+    enter(manager, process)
+
+    manager.put_below(process.pid, names)
+    manager.delegate(100000, -1, names)
+
+    below = place(manager).joinpath(*names)
+    assert (below / "cgroup.procs").read_text().split() == [str(process.pid)]
+    assert (below / "cgroup.controllers").read_text() == (place(manager) / "cgroup.controllers").read_text()
+    assert (below.stat().st_uid, place(manager).stat().st_uid) == (100000, 0)
+    assert (below / "cgroup.procs").stat().st_uid == 100000
+    assert manager.processes() == [process.pid]
+    manager.kill_all(signal.SIGKILL)
+    process.wait(10)
+    manager.remove(10)
+    assert not place(manager).exists()
+
+
 def test_a_threaded_cgroup_is_refused(layout: Layout, path: str, manager: Manager) -> None:
     manager.make()
     parent = place(manager)

@@ -95,6 +95,13 @@ def _filesystem(name: str) -> str | None:
     return None if name in listed else f"no {name} filesystem"
 
 
+_FILES = {
+    "systemd": ["/run/systemd/system"],
+    "fuse": ["/dev/fuse"],
+    "loop devices": ["/dev/loop-control", "/usr/sbin/mkfs.ext4"],
+}
+
+
 @cache
 def lacks(feature: str) -> str | None:
     """Why this host does not offer what a test `requires`, or None if it does."""
@@ -104,14 +111,12 @@ def lacks(feature: str) -> str | None:
         return None if "memory" in cgroup_roots() else "needs cgroup v1 hierarchies"
     if feature == "cgroup2":
         return None if set(cgroup_roots()) == {""} else "needs a unified cgroup hierarchy"
-    if feature == "systemd":
-        return None if os.path.isdir("/run/systemd/system") else "needs systemd"
     if feature == "time namespace":
         return _has_time_namespace()
     if feature in ("overlay", "resctrl"):
         return _filesystem(feature)
-    if feature == "fuse":
-        return _filesystem("fuse") if os.path.exists("/dev/fuse") else "no /dev/fuse"
+    if feature in _FILES:
+        return next((f"no {path}" for path in _FILES[feature] if not os.path.exists(path)), None)
     if feature == "subordinate ids":
         return None if shutil.which("newuidmap") and shutil.which("newgidmap") else "needs newuidmap and newgidmap"
     if feature == "debian":

@@ -30,7 +30,7 @@ class CgroupParent:
         for directory in self.directories:
             directory.mkdir()
             for file in ("cpuset.cpus", "cpuset.mems"):
-                if (directory.parent / file).exists():  # v1; the root of v2 has none
+                if (directory / file).exists() and (directory.parent / file).exists():  # v1, where they start empty
                     (directory / file).write_text((directory.parent / file).read_text())
 
     def below(self) -> set[str]:

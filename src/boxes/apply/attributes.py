@@ -20,7 +20,9 @@ _AS_MOUNT_FLAGS = (
     (k.MOUNT_ATTR_NOATIME, k.MS_NOATIME),
     (k.MOUNT_ATTR_STRICTATIME, k.MS_STRICTATIME),
     (k.MOUNT_ATTR_NODIRATIME, k.MS_NODIRATIME),
+    (k.MOUNT_ATTR_NOSYMFOLLOW, k.MS_NOSYMFOLLOW),
 )
+_ST_NOSYMFOLLOW = 0x2000  # statfs(2) has another number for it than mount(2)
 
 
 def place(tree: int, target: int, wanted: Attributes, base: int) -> None:
@@ -38,10 +40,8 @@ def place(tree: int, target: int, wanted: Attributes, base: int) -> None:
             raise
         late = True
     syscalls.move_mount(tree, target)
-    if late and (wanted.set or wanted.clear):
-        if wanted.recursive_set or wanted.recursive_clear:
-            raise syscalls.rendered(OSError(errno.ENOSYS, "recursive attributes need Linux 5.12"), "mount_setattr()")
-        _remount(tree, wanted.set, wanted.clear)
+    if late:
+        _set_late(tree, wanted)
     for propagation, recursive in _propagations(wanted, base):
         propagate(tree, propagation, recursive=recursive)
 
@@ -52,6 +52,26 @@ def _set(tree: int, wanted: Attributes) -> None:
         syscalls.mount_setattr(tree, set=wanted.recursive_set, clear=_groups(wanted.recursive_clear), recursive=True)
     if wanted.set or wanted.clear:
         syscalls.mount_setattr(tree, set=wanted.set, clear=_groups(wanted.clear), recursive=False)
+
+
+def _set_late(mount: int, wanted: Attributes) -> None:
+    """COMPAT(linux<5.12): what mount_setattr(2) does, for one mount."""
+    if wanted.recursive_set or wanted.recursive_clear:
+        raise syscalls.rendered(OSError(errno.ENOSYS, "recursive attributes need Linux 5.12"), "mount_setattr()")
+    if wanted.set or wanted.clear:
+        _remount(mount, wanted.set, wanted.clear)
+
+
+def change(mount: int, wanted: Attributes) -> None:
+    """Change an attached mount, and leave what `wanted` says nothing of."""
+    try:
+        _set(mount, wanted)
+    except OSError as error:
+        if error.errno != errno.ENOSYS:
+            raise
+        _set_late(mount, wanted)
+    for propagation, recursive in _propagations(wanted, 0):
+        propagate(mount, propagation, recursive=recursive)
 
 
 def propagate(mount: int, propagation: int, *, recursive: bool) -> None:
@@ -104,9 +124,10 @@ def _propagations(wanted: Attributes, base: int) -> list[tuple[int, bool]]:
 
 def _remount(fd: int, set: int, clear: int) -> None:
     """A remount names all flags, so those the mount has are read first; locked ones must be repeated."""
-    has = os.fstatvfs(fd).f_flag & (
-        k.MS_RDONLY | k.MS_NOSUID | k.MS_NODEV | k.MS_NOEXEC | k.MS_NOATIME | k.MS_NODIRATIME
-    )
+    flags = os.fstatvfs(fd).f_flag
+    has = flags & (k.MS_RDONLY | k.MS_NOSUID | k.MS_NODEV | k.MS_NOEXEC | k.MS_NOATIME | k.MS_NODIRATIME)
+    if flags & _ST_NOSYMFOLLOW:
+        has |= k.MS_NOSYMFOLLOW
     for attribute, flag in _AS_MOUNT_FLAGS:
         if clear & attribute:
             has &= ~flag

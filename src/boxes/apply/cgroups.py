@@ -30,9 +30,12 @@ class Hierarchy:
 
 
 def cgroups(root: Root, operation: op.Cgroups, hierarchies: list[Hierarchy]) -> None:
-    """On v2: one mount. On v1: a tmpfs with a directory a hierarchy, as the host has them, and none without cgroups."""
+    """On v2: one mount. On v1: a tmpfs with a directory a hierarchy, as the host has them. A container without cgroups
+    sees an empty one."""
     readonly = Attributes()
-    readonly.set = operation.attributes.set | (0 if operation.namespaced else k.MOUNT_ATTR_RDONLY)
+    readonly.set = operation.attributes.set
+    if operation.readonly or not hierarchies:
+        readonly.set |= k.MOUNT_ATTR_RDONLY
     readonly.propagation = operation.attributes.propagation
     readonly.recursive_propagation = operation.attributes.recursive_propagation
     if len(hierarchies) == 1 and hierarchies[0].unified:
@@ -62,7 +65,7 @@ def cgroups(root: Root, operation: op.Cgroups, hierarchies: list[Hierarchy]) -> 
 
 def _one(root: Root, target: str, hierarchy: Hierarchy, namespaced: bool, wanted: Attributes) -> None:
     """In a cgroup namespace mount the hierarchy anew, whose root is then the container's cgroup; without one bind the
-    container's cgroup, read-only (CVE-2023-25809)."""
+    container's cgroup, never the host's."""
     fd = path.make_directory(root.fd, target)
     try:
         if namespaced and _mounted_anew(hierarchy, wanted, fd):

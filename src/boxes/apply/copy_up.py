@@ -89,14 +89,31 @@ def _copy_file(there: int, here: int, name: str) -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
         target = syscalls.openat2(here, name, flags, mode=0o600, resolve=_INSIDE)
         try:
-            offset = 0
-            while copied := os.sendfile(target, source, offset, _CHUNK):
-                offset += copied
+            _copy_content(source, target)
             _adopt(source, target)
         finally:
             os.close(target)
     finally:
         os.close(source)
+
+
+def _copy_content(source: int, target: int) -> None:
+    """Without the holes: an image's sparse file may be larger than memory."""
+    size, offset = os.fstat(source).st_size, 0
+    while offset < size:
+        try:
+            offset = os.lseek(source, offset, os.SEEK_DATA)
+            end = os.lseek(source, offset, os.SEEK_HOLE)
+        except OSError as error:
+            if error.errno != errno.ENXIO:  # nothing but a hole is left
+                raise
+            break
+        os.lseek(target, offset, os.SEEK_SET)
+        while offset < end and (copied := os.sendfile(target, source, offset, min(_CHUNK, end - offset))):
+            offset += copied
+        if offset < end:
+            break  # it was made shorter meanwhile
+    os.ftruncate(target, size)
 
 
 def _adopt(source: int, target: int) -> None:

@@ -30,7 +30,14 @@ def filesystem(root: Root, operation: op.Filesystem) -> None:
     target = _directory(root, operation.target, ordinary=operation.ordinary)
     try:
         _check_not_proc(target, operation.target, operation.over_proc)
-        mount = _new(root, operation, target)
+        try:
+            mount = _new(root, operation, target)
+        except OSError as error:
+            if error.errno != errno.EPERM or operation.kind not in ("proc", "sysfs", "mqueue"):
+                raise
+            from boxes.apply import restricted
+
+            mount = restricted.instead(operation, target, error)
         if operation.copy_up:
             _copy_up(operation, target, mount)
         if operation.label:
@@ -83,10 +90,20 @@ def _new(root: Root, operation: op.Filesystem, target: int) -> int:
     if operation.flags & _OLD_CALL_ONLY or any(len(entry.encode()) > _FSCONFIG_VALUE for entry in operation.data):
         return _new_by_path(root, operation, target, late)
     names = [name for flag, name in _SUPERBLOCK_NAMES if operation.flags & flag]
+    if wanted.set & ~late & k.MOUNT_ATTR_RDONLY and _is_block_device(operation.source):
+        names.append("ro")  # else the kernel would want to write to the device
     settings = (*names, *operation.data)
     mount = place_new(operation.kind, operation.source, settings, (wanted.set | wanted.recursive_set) & ~late, target)
     _propagate_new(mount, wanted)
     return mount
+
+
+def _is_block_device(source: str) -> bool:
+    """Such a filesystem is mounted for one container, while the superblock of others may be the host's too."""
+    try:
+        return source.startswith("/") and stat.S_ISBLK(os.stat(source).st_mode)
+    except FileNotFoundError:
+        return False
 
 
 def place_new(kind: str, source: str, settings: tuple[str, ...], set: int, target: int) -> int:
@@ -145,8 +162,16 @@ def bind(root: Root, operation: op.Bind) -> None:
     if operation.idmap and opened is None:
         text = "only root may let a mount show other owners"
         raise syscalls.rendered(OSError(errno.EPERM, text), f'mount_setattr("{operation.source}", MOUNT_ATTR_IDMAP)')
-    tree = clone_tree(k.AT_FDCWD, operation.source, recursive=operation.recursive) if opened is None else opened
+    tree = opened
+    if tree is None:
+        follow = not operation.source_link
+        tree = clone_tree(k.AT_FDCWD, operation.source, recursive=operation.recursive, follow=follow)
     try:
+        if operation.source_link == "copy" and stat.S_ISLNK(os.fstat(tree).st_mode):
+            from boxes.apply import links
+
+            links.copy(root, operation.target, tree)
+            return
         target = _bind_target(root, operation, tree)
         try:
             _check_not_proc(target, operation.target, operation.over_proc)
@@ -163,7 +188,14 @@ def _bind_target(root: Root, operation: op.Bind, tree: int) -> int:
         raise syscalls.rendered(
             OSError(errno.EPERM, "only a procfs may be bound there"), f'mount("{operation.target}")'
         )
-    if stat.S_ISDIR(os.fstat(tree).st_mode):
+    directory = stat.S_ISDIR(os.fstat(tree).st_mode)
+    if operation.on_link:
+        from boxes.apply import links
+
+        found = links.target(root, operation.target, directory=directory)
+        if found is not None:
+            return found
+    if directory:
         return path.make_directory(root.fd, operation.target, operation.mode)
     target = path.make_file(root.fd, operation.target)
     if stat.S_ISDIR(os.fstat(target).st_mode):
@@ -177,8 +209,12 @@ def _bind_target(root: Root, operation: op.Bind, tree: int) -> int:
 def remount(root: Root, operation: op.Remount) -> None:
     target = path.open_in_root(root.fd, operation.target)
     try:
+        if operation.mount_only:
+            attributes.change(target, operation.attributes)
+            return
         flags = k.MS_REMOUNT | operation.flags
         syscalls.mount(None, attributes.path(target), None, flags, ",".join(operation.data))
+        _propagate_new(target, operation.attributes)
     finally:
         os.close(target)
 

@@ -62,7 +62,8 @@ class Filesystem(Operation):
 
     `data` are its own options, ``key=value`` or ``key``; `flags` the superblock's MS_* flags. `ordinary`: every
     component of the target must be a real directory. `readonly_later`: files are to be made in it first; `copy_up`: the
-    target's own are. `label`: of its root, where SELinux takes none for the whole.
+    target's own are. `label`: of its root, where SELinux takes none for the whole. `instead`: what of the host is
+    bound, read-only, where the kernel does not let a user namespace mount it.
     """
 
     fields: ClassVar[dict[str, Any]] = {
@@ -77,6 +78,7 @@ class Filesystem(Operation):
         "readonly_later": False,
         "copy_up": False,
         "label": "",
+        "instead": "",
     }
     target: str
     kind: str
@@ -89,13 +91,16 @@ class Filesystem(Operation):
     readonly_later: bool
     copy_up: bool
     label: str
+    instead: str
 
 
 class Bind(Operation):
     """Mount what `source` is on the host: open_tree(2), mount_setattr(2), move_mount(2).
 
     `over_proc`: the target may be one of procfs; `proc`: the source must be; `mode` is for the directory, should it
-    have to be made; `idmap`: (uids, gids, whether mounts below are meant too), mappings as of a user namespace.
+    have to be made; `idmap`: (uids, gids, whether mounts below are meant too), mappings as of a user namespace;
+    `source_link`: a source that is a symbolic link is followed (""), mounted itself ("mount"), or made again in the
+    target's place ("copy"); `on_link`: a target that is one is mounted on.
     """
 
     fields: ClassVar[dict[str, Any]] = {
@@ -107,6 +112,8 @@ class Bind(Operation):
         "proc": False,
         "mode": 0o755,
         "idmap": None,
+        "source_link": "",
+        "on_link": False,
     }
     target: str
     source: str
@@ -116,25 +123,36 @@ class Bind(Operation):
     proc: bool
     mode: int
     idmap: Any
+    source_link: str
+    on_link: bool
 
 
 class Remount(Operation):
-    """Change the superblock of what is mounted on the target: mount(2) with MS_REMOUNT."""
+    """Change the superblock of what is mounted on the target, by mount(2) with MS_REMOUNT; or `mount_only`."""
 
-    fields: ClassVar[dict[str, Any]] = {"target": "", "flags": 0, "data": ()}
+    fields: ClassVar[dict[str, Any]] = {
+        "target": "",
+        "flags": 0,
+        "data": (),
+        "attributes": None,
+        "mount_only": False,
+    }
     target: str
     flags: int
     data: tuple[str, ...]
+    attributes: Attributes
+    mount_only: bool
 
 
 class Cgroups(Operation):
-    """Show the cgroup hierarchies: the container's own part of them, in a cgroup namespace or without one."""
+    """Show the cgroup hierarchies: the container's own part of them, in a cgroup namespace or without one; `readonly`
+    whatever the attributes say."""
 
-    fields: ClassVar[dict[str, Any]] = {"target": "", "namespaced": False, "attributes": None, "unified": False}
+    fields: ClassVar[dict[str, Any]] = {"target": "", "namespaced": False, "attributes": None, "readonly": False}
     target: str
     namespaced: bool
     attributes: Attributes
-    unified: bool
+    readonly: bool
 
 
 class Device(Operation):

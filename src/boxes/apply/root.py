@@ -29,13 +29,14 @@ class Root:
         self.empty: int | None = None
 
 
-def clone_tree(directory: int, path: str, *, recursive: bool) -> int:
+def clone_tree(directory: int, path: str, *, recursive: bool, follow: bool = True) -> int:
     """A detached copy of what is mounted at `path` (empty: at the descriptor): the whole tree below, or the one mount.
+    Unless told to `follow`, a path that ends in a symbolic link is the link.
 
     In a user namespace the kernel keeps mounts it inherited together, so that nothing hidden below one shows: where it
     refuses the one, take the whole.
     """
-    flags = k.OPEN_TREE_CLONE | (0 if path else k.AT_EMPTY_PATH)
+    flags = k.OPEN_TREE_CLONE | (0 if path else k.AT_EMPTY_PATH) | (0 if follow else k.AT_SYMLINK_NOFOLLOW)
     if not recursive:
         try:
             return syscalls.open_tree(directory, path, flags)

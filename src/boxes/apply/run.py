@@ -25,12 +25,17 @@ def run(root: Root, operations: list[op.Operation], hierarchies: list[cgroups.Hi
             else:
                 _ACTIONS[type(operation)](root, operation)
         except OSError as error:
-            hint = (
-                "the container's id 0 is not mapped, and it is who makes files"
-                if error.errno == errno.EOVERFLOW
-                else None
-            )
+            hint = getattr(error, "hint", None) or _hint(operation, error)
             raise refused(_stage(operation), error, pointer=operation.pointer, hint=hint) from error
+
+
+def _hint(operation: op.Operation, error: OSError) -> str | None:
+    if error.errno == errno.EOVERFLOW:
+        return "the container's id 0 is not mapped, and it is who makes files"
+    changes = operation.attributes if isinstance(operation, (op.Bind, op.Remount)) else None
+    if error.errno == errno.EPERM and changes is not None and changes.clear | changes.recursive_clear:
+        return "what a mount is restricted by outside cannot be taken away in a user namespace"
+    return None
 
 
 def _stage(operation: op.Operation) -> str:

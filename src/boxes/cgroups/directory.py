@@ -85,6 +85,12 @@ class Directory:
             self._fd = fd
         return self._fd
 
+    def __enter__(self) -> Directory:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def close(self) -> None:
         if self._fd >= 0:
             os.close(self._fd)

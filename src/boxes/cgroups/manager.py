@@ -106,8 +106,12 @@ class Manager:
         second list charge what it allocates from then on. `born`: it is in `entry_fd` already."""
         return [], []
 
-    def delegate(self, uid: int, gid: int) -> None:
-        """Give a v2 cgroup to the container's root, so that it can make cgroups below it; never done on v1."""
+    def put_below(self, pid: int, names: list[str]) -> None:
+        """Make a v2 cgroup below the container's, and put its only process there."""
+        raise UnsupportedError("the container has no cgroup of v2")
+
+    def delegate(self, uid: int, gid: int, names: Sequence[str] = (), *, forgiving: bool = False) -> None:
+        """Give the container's v2 cgroup, or that of these names below it, to who is to manage it; never done on v1."""
 
     def freeze(self, timeout: float = 10.0) -> None:
         """Stop all processes, or leave them running and raise."""

@@ -8,12 +8,14 @@ import time
 
 from boxes import system as os
 from boxes.cgroups import wait
+from boxes.cgroups.directory import Directory
 from boxes.cgroups.manager import Manager, Mountable
 from boxes.errors import KernelError, StateError, UnsupportedError, refused
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from boxes.cgroups.directory import Directory
+    from collections.abc import Sequence
+
     from boxes.cgroups.settings import DeviceRules, Setting
 
 # COMPAT(linux<4.15): what /sys/kernel/cgroup/delegate would list.
@@ -54,18 +56,48 @@ class Unified(Manager):
     def entries(self, *, born: bool) -> tuple[list[int], list[int]]:
         return [], [] if born else [directory.open("cgroup.procs") for directory in self.directories]
 
-    def delegate(self, uid: int, gid: int) -> None:
-        """The directory and the files that /sys/kernel/cgroup/delegate lists, as the runtime specification says."""
+    def put_below(self, pid: int, names: list[str]) -> None:
+        """With all controllers, which is possible as soon as the process has left those above."""
+        if not self.directories:
+            super().put_below(pid, names)
+        with self._below(names) as below:
+            mask = os.umask(0o022)
+            try:
+                self._make(below)
+            finally:
+                os.umask(mask)
+            try:
+                below.write("cgroup.procs", str(pid))
+            except OSError as error:
+                raise refused("cannot enter the cgroup", error) from error
+            path = self.directories[0].path
+            for name in names:
+                _enable_each(path, _words(path, "cgroup.controllers"))
+                path = f"{path}/{name}"
+
+    def _below(self, names: Sequence[str]) -> Directory:
+        container = self.directories[0]
+        return Directory.planned(container.mount_point, [*container.names, *names], ())
+
+    def delegate(self, uid: int, gid: int, names: Sequence[str] = (), *, forgiving: bool = False) -> None:
+        """The directory and the files that /sys/kernel/cgroup/delegate lists, as the runtime specification says.
+        `forgiving`: who may not give it away keeps it."""
         try:
             with open("/sys/kernel/cgroup/delegate", "rb") as file:
                 files = tuple(file.read().decode().split())
         except FileNotFoundError:
             files = _DELEGATED
-        for directory in self.directories:
+        for container in self.directories:
+            directory = self._below(names) if names else container
             try:
                 directory.own(uid, gid, files)
             except OSError as error:
+                if forgiving and error.errno == errno.EPERM:
+                    return
                 raise refused("cannot give the cgroup to the container", error) from error
+            finally:
+                if names:
+                    directory.close()
 
     def kill_all(self, number: int) -> None:
         self._check_alone()
@@ -165,9 +197,7 @@ def enable_controllers(directory: Directory) -> None:
             missing = _words(path, "cgroup.controllers") - _words(path, "cgroup.subtree_control")
             if missing and not _may_have_children(path):
                 return
-            if missing and not _enable(path, missing):
-                for controller in missing:
-                    _enable(path, {controller})
+            _enable_each(path, missing)
         except OSError:
             pass
         path = f"{path}/{name}"
@@ -184,6 +214,13 @@ def _may_have_children(path: str) -> bool:
     except FileNotFoundError:
         return True
     return not _words(path, "cgroup.procs")
+
+
+def _enable_each(path: str, controllers: set[str]) -> None:
+    """All at once, or those that can be."""
+    if controllers and not _enable(path, controllers):
+        for controller in controllers:
+            _enable(path, {controller})
 
 
 def _enable(path: str, controllers: set[str]) -> bool:

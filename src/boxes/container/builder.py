@@ -37,7 +37,8 @@ class Job:
 
     `tree`: the root as the runtime opened it, or -1: then the builder opens it with its own rights; `sources`: likewise
     what is bound; `inner`: its sealed image; `kept`: descriptors that inner's steps name, and the lock it holds;
-    `awaited`: the runtime makes no cgroup before it hears that the mounts are there.
+    `awaited`: the runtime makes no cgroup before it hears that the mounts are there; `outputs`: where hooks write,
+    if an annotation says so.
     """
 
     def __init__(
@@ -53,11 +54,13 @@ class Job:
         inner: int,
         kept: list[int],
         awaited: bool = False,
+        outputs: tuple[int, int] | None = None,
     ) -> None:
         self.config = config
         self.facts = facts
         self.plan = planned.plan
         self.steps = planned.steps
+        self.keep_groups = planned.confinement.keep_groups
         self.fds = fds
         self.tree = tree
         self.sources = sources
@@ -65,6 +68,7 @@ class Job:
         self.inner = inner
         self.kept = kept
         self.awaited = awaited
+        self.outputs = outputs
         self.joined_mount_namespace = fds.mount_namespace >= 0
 
 
@@ -99,7 +103,7 @@ def main(job: Job) -> NoReturn:
     if job.config.get("hooks"):
         from boxes.container import hooks
 
-        hooks.run(job.config, "createContainer", state)
+        hooks.run(job.config, "createContainer", state, outputs=job.outputs)
     _complete(job, root)
     _become_inner(job, state)
 
@@ -127,7 +131,8 @@ def _enter(cgroups: list[int]) -> None:
 def _become_root(job: Job) -> None:
     """Root of the user namespace, as far as it has one: files are made by it."""
     try:
-        os.setgroups([])
+        if not job.keep_groups:
+            os.setgroups([])
     except PermissionError:
         pass  # denied to this user namespace: the caller's groups cannot be given up, nor others taken
     for change, mappings in (

@@ -134,6 +134,7 @@ class Creation:
         self.groups_allowed = host.groups_allowed(self.namespaces, self.capabilities)
         self.filter = self._filter()
         self.layout = layouts.detect()
+        host.check_delegation(self.config, self.layout.kind, self.options.cgroup_manager)
 
     @property
     def planned(self) -> Planned:
@@ -207,6 +208,7 @@ class Creation:
         """The root and what is bound, with the runtime's rights, where the builder will have fewer: in a user
         namespace. Else the builder opens each when its turn comes, so that mounts are numbered in the config's
         order."""
+        self.outputs = host.hook_outputs(self.config, self.fds)
         self.tree = -1
         self.sources: dict[tuple[str, str], int] = {}
         self.numbers = self._reserve()
@@ -239,7 +241,7 @@ class Creation:
         ours, theirs = channel.pair()
         self.socket = ours
         self.image = self.fds.add(host.open_inner())
-        early = placement.enters_early(self.cgroups.kind, self.config)
+        early = placement.enters_early(self.cgroups.kind, self.config, self.namespaces)
         entry = self.cgroups.entry_fd() if early else None
         self.entered = entry is not None
         self.late = self.cgroups.needs_process and placement.has_little_memory(self.config)
@@ -278,6 +280,7 @@ class Creation:
             inner=self.image,
             kept=[*self.numbers.all, self.waiting],
             awaited=self.late,
+            outputs=self.outputs,
         )
 
     def _born(self, pid: int) -> None:
@@ -315,6 +318,10 @@ class Creation:
             self.fds.close_one(fd)
         self._prepare()
         channel.expect(self.socket, "built")
+        if self.layout.kind == "unified" and host.may_manage_cgroups(self.config, self.namespaces):
+            from boxes.container import delegation
+
+            delegation.delegate(self.cgroups, self.config, self.namespaces, self.pid, privileged=self.privileged)
 
     def _entries(self) -> tuple[list[int], list[int]]:
         try:
@@ -340,8 +347,8 @@ class Creation:
 
             self.hooked = True  # should one fail, poststop comes next: runtime.md, "Lifecycle"
             state = oci_state(self.id, status.CREATED, self.pid, self.bundle, self.config.get("annotations"))
-            hooks.run(self.config, "prestart", state, builder=self.pidfd)
-            hooks.run(self.config, "createRuntime", state | {"status": status.CREATING}, builder=self.pidfd)
+            hooks.run(self.config, "prestart", state, self.pidfd, self.outputs)
+            hooks.run(self.config, "createRuntime", state | {"status": status.CREATING}, self.pidfd, self.outputs)
         channel.say(self.socket, "hooked")
 
     def wait_until_ready(self) -> None:
@@ -356,12 +363,11 @@ class Creation:
 
     def record(self) -> None:
         """Tell whoever is to know: terminal, pidfd, journal, pid file."""
-        if self.options.console_socket is not None or self.options.pidfd_socket is not None:
+        receiver = (self.config.get("annotations") or {}).get("run.oci.pidfd_receiver")
+        if any(path is not None for path in (self.options.console_socket, self.options.pidfd_socket, receiver)):
             from boxes.container import console
-        if self.options.console_socket is not None and self.terminal is not None:
-            console.send(self.options.console_socket, self.terminal)
-        if self.options.pidfd_socket is not None:
-            console.send_pidfd(self.options.pidfd_socket, self.pidfd)
+
+            console.hand_over(self.options, receiver, self.terminal, self.pidfd)
         if not self.attached and (self.options.record_exit or _RECORD_EXIT in self.journal["annotations"]):
             from boxes.container import keeper
 

@@ -193,6 +193,7 @@ def _plan(
     given.terminal_bound = False
     given.labels = host.labels(process)
     given.linux = config.get("linux") or {}
+    given.keep_groups = host.keeps_groups(config)
     if (config.get("linux") or {}).get("seccomp"):
         from boxes.container import seccomp
 
@@ -253,7 +254,7 @@ def _paths(journal: dict[str, Any], options: ExecOptions) -> list[tuple[str, boo
     manager = status.cgroups_of(journal)
     try:
         paths = manager.paths(_subgroups(options.cgroup))
-        if not options.cgroup and manager.kind == "unified":
+        if paths and not options.cgroup and manager.kind == "unified":
             from boxes.cgroups import layout as layouts
 
             paths = managers.paths_of(layouts.detect(), journal["pid"]) or paths

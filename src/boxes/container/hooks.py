@@ -1,7 +1,7 @@
 """Hooks that run outside of the container's root: all but startContainer, which are inner's.
 
 A hook reads the container's state on its standard input, has exactly the environment config.json gives it, and no
-descriptor of ours. What it writes is kept for the error message.
+descriptor of ours. What it writes is kept for the error message, unless an annotation wants it in a file.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import select
 
 from boxes import log
 from boxes import system as os
-from boxes.errors import HookError
-from boxes.linux.fd import sealed
+from boxes.errors import BoxesError, HookError, refused
+from boxes.linux.fd import Fds, sealed
 from boxes.plan.failures import hook_failed, hook_timed_out
 from boxes.spec.document import dump
 
@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 _SHOWN = 400  # bytes of its output in a message
 
 
-def run(config: dict[str, Any], moment: str, state: dict[str, Any], *, builder: int = -1) -> None:
+Outputs = tuple[int, int] | None  # descriptors of the files for standard output and standard error; -1: none
+
+
+def run(config: dict[str, Any], moment: str, state: dict[str, Any], builder: int = -1, outputs: Outputs = None) -> None:
     """Run the hooks of a moment in their order. The first that fails raises HookError.
 
     `builder`: a pidfd of the process without which there is no container to run them for; if it ends, so do they.
@@ -34,7 +37,7 @@ def run(config: dict[str, Any], moment: str, state: dict[str, Any], *, builder: 
     document = sealed("state", dump(state).encode())
     try:
         for number, hook in enumerate(listed):
-            _run_one(hook, f"/hooks/{moment}/{number}", document, builder)
+            _run_one(hook, f"/hooks/{moment}/{number}", document, builder, outputs)
     finally:
         os.close(document)
 
@@ -45,20 +48,53 @@ def run_all(config: dict[str, Any], moment: str, state: dict[str, Any]) -> None:
     if not listed:
         return
     document = sealed("state", dump(state).encode())
-    try:
+    with Fds() as fds:
+        outputs = None
+        try:
+            outputs = open_outputs(config, fds)
+        except BoxesError as error:
+            log.warning(f"ignoring: {error.message}", pointer=error.pointer or "")
+        fds.add(document)
         for number, hook in enumerate(listed):
             try:
-                _run_one(hook, f"/hooks/{moment}/{number}", document)
+                _run_one(hook, f"/hooks/{moment}/{number}", document, -1, outputs)
             except HookError as error:
                 log.warning(f"ignoring: {error.message}", pointer=error.pointer or "")
-    finally:
-        os.close(document)
 
 
-def _run_one(hook: dict[str, Any], pointer: str, document: int, builder: int = -1) -> None:
-    output = os.memfd_create("hook", os.MFD_CLOEXEC)
+def open_outputs(config: dict[str, Any], fds: Fds) -> Outputs:
+    """The files of the annotations run.oci.hooks.stdout and .stderr, to append to; None if there are none."""
+    if not any(name.startswith("run.oci.hooks.") for name in config.get("annotations") or ()):
+        return None
+    from boxes.plan import annotated
+
+    out, err = (_open_output(config, name, fds) for name in (annotated.HOOKS_STDOUT, annotated.HOOKS_STDERR))
+    return (out, err) if out >= 0 or err >= 0 else None
+
+
+def _open_output(config: dict[str, Any], name: str, fds: Fds) -> int:
+    from boxes.plan import annotated
+
+    path = annotated.path(config, name)
+    if path is None:
+        return -1
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
+    # As for a log: a link in a directory that others can write to would make root append to a file of their choice.
+    if not path.startswith(("/dev/", "/proc/self/fd/")):
+        flags |= os.O_NOFOLLOW
     try:
-        pid = _spawn(hook, pointer, document, output)
+        fd = fds.add(os.open(path, flags, 0o600))
+    except OSError as error:
+        raise refused("cannot open the file for what hooks write", error, pointer=annotated.pointer(name)) from error
+    os.set_blocking(fd, True)  # it was not only so that a FIFO without a reader is an error
+    return fd
+
+
+def _run_one(hook: dict[str, Any], pointer: str, document: int, builder: int = -1, outputs: Outputs = None) -> None:
+    output = os.memfd_create("hook", os.MFD_CLOEXEC)
+    out, err = outputs or (-1, -1)
+    try:
+        pid = _spawn(hook, pointer, document, output if out < 0 else out, output if err < 0 else err)
         code = _wait(pid, hook.get("timeout"), builder)
         if code is None:
             raise hook_timed_out(hook, pointer)
@@ -68,10 +104,10 @@ def _run_one(hook: dict[str, Any], pointer: str, document: int, builder: int = -
         os.close(output)
 
 
-def _spawn(hook: dict[str, Any], pointer: str, document: int, output: int) -> int:
+def _spawn(hook: dict[str, Any], pointer: str, document: int, out: int, err: int) -> int:
     path = hook["path"]
     os.lseek(document, 0, os.SEEK_SET)
-    actions = [(os.POSIX_SPAWN_DUP2, document, 0), (os.POSIX_SPAWN_DUP2, output, 1), (os.POSIX_SPAWN_DUP2, output, 2)]
+    actions = [(os.POSIX_SPAWN_DUP2, document, 0), (os.POSIX_SPAWN_DUP2, out, 1), (os.POSIX_SPAWN_DUP2, err, 2)]
     environment = dict(entry.partition("=")[::2] for entry in hook.get("env") or ())
     try:
         return os.posix_spawn(

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
+    from boxes.linux.fd import Fds
     from boxes.plan.facts import Facts
     from boxes.plan.labels import Label
     from boxes.plan.namespaces import Namespaces
@@ -38,6 +39,42 @@ def capabilities() -> int:
 def privileged(mask: int) -> bool:
     """Whether the runtime may mount, map any id and make cgroups: as root, here or in a user namespace."""
     return bool(mask >> CAP_SYS_ADMIN & 1)
+
+
+def keeps_groups(config: dict[str, Any]) -> bool:
+    """Whether processes of the container have the caller's groups."""
+    if "run.oci.keep_original_groups" not in (config.get("annotations") or ()):
+        return False
+    from boxes.plan import annotated
+
+    return annotated.keeps_groups(config)
+
+
+def hook_outputs(config: dict[str, Any], fds: Fds) -> tuple[int, int] | None:
+    """Descriptors of the files that hooks write to, opened with the runtime's rights; None for where they always do."""
+    if not (config.get("hooks") and config.get("annotations")):
+        return None
+    from boxes.container import hooks
+
+    return hooks.open_outputs(config, fds)
+
+
+def check_delegation(config: dict[str, Any], hierarchy: str, manager: str) -> None:
+    """Raise UnsupportedError for a cgroup that cannot be delegated."""
+    if "run.oci.delegate-cgroup" in (config.get("annotations") or ()):
+        from boxes.container import delegation
+
+        delegation.refuse(hierarchy, manager)
+
+
+def may_manage_cgroups(config: dict[str, Any], namespaces: Namespaces) -> bool:
+    """Whether a v2 cgroup is to be the container's to manage: by the annotation, or as it can write to its own."""
+    if "run.oci.delegate-cgroup" in (config.get("annotations") or ()):
+        return True
+    return "cgroup" in namespaces.new and any(
+        mount.get("type") in ("cgroup", "cgroup2") and "ro" not in (mount.get("options") or ())
+        for mount in config.get("mounts") or ()
+    )
 
 
 def groups_allowed(namespaces: Namespaces, capabilities: int) -> bool:

@@ -18,16 +18,18 @@ if TYPE_CHECKING:
 
 _NS_GET_NSTYPE = 0xB703  # ioctl_ns(2)
 _FILES = {"network": "net", "mount": "mnt"}
+# Of these kinds, joining the one that the runtime is in means having none.
+_OWN_IS_NONE = frozenset(("user", "mount", "cgroup"))
 _KINDS = {flag: kind for kind, flag in FLAGS.items()}
 
 
 def open_all(namespaces: Namespaces, fds: Fds) -> dict[str, int]:
-    """Descriptors by kind. A user or mount namespace that is the runtime's own is taken off the list: joining it means
-    having none."""
+    """Descriptors by kind. A user, mount or cgroup namespace that is the runtime's own is taken off the list: what is
+    mounted or bound with one of its own must not be the host's."""
     opened: dict[str, int] = {}
     for join in list(namespaces.joins):
         fd = fds.add(_open(join))
-        if join.kind in ("user", "mount") and _is_own(fd, join.kind):
+        if join.kind in _OWN_IS_NONE and _is_own(fd, join.kind):
             namespaces.joins.remove(join)
         else:
             opened[join.kind] = fd
@@ -55,7 +57,7 @@ def facts_of(journal: dict[str, Any], config: dict[str, Any], *, preserve: int, 
     """The facts of a container that exists; here too, what it shares with the runtime is taken off the list."""
     namespaces = Namespaces(config)
     for join in list(namespaces.joins):
-        if join.kind in ("user", "mount") and _is_own_path(join):
+        if join.kind in _OWN_IS_NONE and _is_own_path(join):
             namespaces.joins.remove(join)
     return Facts(
         id=journal["id"],

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from boxes.cgroups.manager import Manager
     from boxes.cgroups.settings import DeviceRules, Setting
     from boxes.container.options import CreateOptions
+    from boxes.plan.namespaces import Namespaces
 
 # A limit below this leaves no room for the builder's pages: then the cgroup is entered late.
 _SMALL_MEMORY = 8 << 20
@@ -45,8 +46,11 @@ def about(error: BoxesError, config: dict[str, Any]) -> BoxesError:
     return located(error, "/linux/cgroupsPath") if asked and not isinstance(error, ServiceError) else error
 
 
-def enters_early(kind: str, config: dict[str, Any]) -> bool:
-    """Whether the builder may be born in its cgroup: one that limits memory charges what it allocates."""
+def enters_early(kind: str, config: dict[str, Any], namespaces: Namespaces) -> bool:
+    """Whether the builder may be born in its cgroup: one that limits memory charges what it allocates, and seen from a
+    cgroup namespace that is joined it may be nowhere (ENOENT, cgroups(7))."""
+    if namespaces.joined("cgroup"):
+        return False
     return kind != "unified" or not has_little_memory(config)
 
 

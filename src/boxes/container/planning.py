@@ -41,6 +41,7 @@ def plan(
     given.filter = filter
     given.labels = host.labels(config.get("process") or {})
     given.linux = config.get("linux") or {}
+    given.keep_groups = host.keeps_groups(config)
     return Planned(made, init_steps(config, facts, made, given, numbers), given)
 
 

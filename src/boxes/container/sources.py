@@ -31,7 +31,8 @@ def open_binds(binds: list[Bind], fds: Fds) -> dict[tuple[str, str], int]:
     """Detached trees by the operation's pointer and target, with their owners changed where that is asked for."""
     opened = {}
     for bind in binds:
-        tree = fds.add(_open(bind.source, recursive=bind.recursive, pointer=f"{bind.pointer}/source"))
+        pointer, follow = f"{bind.pointer}/source", not bind.source_link
+        tree = fds.add(_open(bind.source, recursive=bind.recursive, pointer=pointer, follow=follow))
         opened[bind.pointer, bind.target] = tree
         if bind.idmap:
             from boxes.apply import idmapped
@@ -40,8 +41,8 @@ def open_binds(binds: list[Bind], fds: Fds) -> dict[tuple[str, str], int]:
     return opened
 
 
-def _open(path: str, *, recursive: bool, pointer: str) -> int:
+def _open(path: str, *, recursive: bool, pointer: str, follow: bool = True) -> int:
     try:
-        return clone_tree(k.AT_FDCWD, path, recursive=recursive)
+        return clone_tree(k.AT_FDCWD, path, recursive=recursive, follow=follow)
     except OSError as error:
         raise refused("cannot open the source", error, pointer=pointer) from error

@@ -50,7 +50,7 @@ class Plan:
         self.early = _names(config, facts)
         self.late: list[op.Operation] = []
         if facts.has_own("mount"):
-            for operation in mounts.mounts(config, facts):
+            for operation in mounts.mounts(config, facts, self.warnings):
                 self._add(operation, wait=bool(self.late) or isinstance(operation, op.Cgroups))
         else:
             mounts.refuse_without_namespace(config, userns=facts.has_own("user"))

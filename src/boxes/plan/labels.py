@@ -9,8 +9,8 @@ from __future__ import annotations
 import errno as e
 from _struct import pack
 
-from boxes.errors import ConfigError, UnsupportedError
-from boxes.plan import failures, inner
+from boxes.errors import UnsupportedError
+from boxes.plan import annotated, failures, inner
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 _APPARMOR, _SELINUX = "/process/apparmorProfile", "/process/selinuxLabel"
 
-_CONTEXTS = ("context", "fscontext", "defcontext", "rootcontext")
 # Filesystems whose inodes the policy labels by itself: a context for them is refused, or means nothing. An mqueue is
 # there before it is mounted, so its root alone can be labelled.
 _OWN_LABELS = frozenset(("proc", "sysfs", "cgroup", "cgroup2", "mqueue"))
@@ -86,8 +85,4 @@ def context(kind: str, label: str, config: dict[str, Any]) -> tuple[str, ...]:
     """The option that labels a new filesystem. crun's annotation chooses which: mount(8), SELinux."""
     if not label or kind in _OWN_LABELS:
         return ()
-    annotation = "run.oci.mount_context_type"
-    name = (config.get("annotations") or {}).get(annotation) or "context"
-    if name not in _CONTEXTS:
-        raise ConfigError(f"expected one of {', '.join(_CONTEXTS)}, not '{name}'", pointer=f"/annotations/{annotation}")
-    return (f"{name}={label}",)
+    return (f"{annotated.context_type(config)}={label}",)

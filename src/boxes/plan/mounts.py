@@ -24,34 +24,33 @@ _PROC_FILES = frozenset(
 )
 
 
-def mounts(config: dict[str, Any], facts: Facts) -> list[op.Operation]:
-    """One operation or more for each of /mounts, in its order."""
+def mounts(config: dict[str, Any], facts: Facts, warnings: list[str]) -> list[op.Operation]:
+    """One operation or more for each of /mounts, in its order. `warnings` is added to."""
     made: list[op.Operation] = []
     for number, mount in enumerate(config.get("mounts") or ()):
-        made += _mount(mount, f"/mounts/{number}", config, facts)
+        found = options.parse(mount.get("options") or [])
+        made += _mount(mount, f"/mounts/{number}", found, config, facts)
+        if found.superblock and isinstance(made[-1], op.Bind):
+            names = ", ".join(f"'{name}'" for name in found.superblock)
+            warnings.append(f"/mounts/{number}/options: a bind cannot change {names}, which the whole filesystem has")
     return made
 
 
-def _mount(mount: dict[str, Any], pointer: str, config: dict[str, Any], facts: Facts) -> list[op.Operation]:
-    found = options.parse(mount.get("options") or [])
+def _mount(
+    mount: dict[str, Any], pointer: str, found: options.MountOptions, config: dict[str, Any], facts: Facts
+) -> list[op.Operation]:
     target = "/" + "/".join(parts(mount["destination"]))
     kind = mount.get("type") or ("bind" if found.bind else "none")
     over_proc = _checked_over_proc(target, kind, pointer)
     attributes = found.attributes
     if found.remount:
-        return [
-            op.Remount(
-                pointer, target=target, flags=found.flags | _as_mount_flags(attributes.set), data=tuple(found.data)
-            )
-        ]
+        return [_remount(pointer, target, found)]
     if kind in ("cgroup", "cgroup2"):
-        namespaced = facts.has_own("cgroup")
-        return [
-            op.Cgroups(pointer, target=target, attributes=attributes, namespaced=namespaced, unified=kind == "cgroup2")
-        ]
+        return [_cgroups(pointer, target, attributes, facts)]
     if found.bind or kind in ("bind", "none"):
         return [_bind(mount, pointer, target, found, over_proc, facts)]
     ordinary = kind in ("proc", "sysfs")
+    confined = facts.has_own("user") or facts.nested
     return [
         op.Filesystem(
             pointer,
@@ -62,6 +61,7 @@ def _mount(mount: dict[str, Any], pointer: str, config: dict[str, Any], facts: F
             data=_data(kind, found, config, facts),
             attributes=attributes,
             ordinary=ordinary,
+            instead="/sys" if kind == "sysfs" and confined else "",
             over_proc=over_proc or kind == "proc",
             copy_up=found.copy_up,
             label=facts.mount_label if kind == "mqueue" else "",
@@ -69,6 +69,27 @@ def _mount(mount: dict[str, Any], pointer: str, config: dict[str, Any], facts: F
             readonly_later=bool(attributes.set & k.MOUNT_ATTR_RDONLY) and (kind == "tmpfs" or target == "/dev"),
         )
     ]
+
+
+def _cgroups(pointer: str, target: str, attributes: op.Attributes, facts: Facts) -> op.Cgroups:
+    """Without a cgroup namespace it is the host's hierarchy that is bound: nobody but the host's root may ask for more
+    than to look at the container's part (CVE-2023-25809)."""
+    namespaced = facts.has_own("cgroup")
+    readonly = not namespaced and (facts.has_own("user") or facts.nested)
+    return op.Cgroups(pointer, target=target, attributes=attributes, namespaced=namespaced, readonly=readonly)
+
+
+def _remount(pointer: str, target: str, found: options.MountOptions) -> op.Remount:
+    """With `bind` the mount alone is meant, not the filesystem, which may be the host's: mount(8)."""
+    flags = found.flags | _as_mount_flags(found.attributes.set | found.attributes.recursive_set)
+    return op.Remount(
+        pointer,
+        target=target,
+        flags=flags,
+        data=tuple(found.data),
+        attributes=found.attributes,
+        mount_only=found.bind,
+    )
 
 
 def _bind(
@@ -92,6 +113,8 @@ def _bind(
         over_proc=over_proc,
         proc=target == "/proc",
         idmap=idmap,
+        source_link=found.source_link,
+        on_link=found.on_link,
     )
 
 
@@ -131,6 +154,10 @@ def _as_mount_flags(attributes: int) -> int:
         (k.MOUNT_ATTR_NOSUID, k.MS_NOSUID),
         (k.MOUNT_ATTR_NODEV, k.MS_NODEV),
         (k.MOUNT_ATTR_NOEXEC, k.MS_NOEXEC),
+        (k.MOUNT_ATTR_NOATIME, k.MS_NOATIME),
+        (k.MOUNT_ATTR_STRICTATIME, k.MS_STRICTATIME),
+        (k.MOUNT_ATTR_NODIRATIME, k.MS_NODIRATIME),
+        (k.MOUNT_ATTR_NOSYMFOLLOW, k.MS_NOSYMFOLLOW),
     )
     return sum(flag for attribute, flag in pairs if attributes & attribute)
 

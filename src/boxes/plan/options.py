@@ -52,23 +52,33 @@ _SUPERBLOCK = {
     "iversion": (k.MS_I_VERSION, True),
     "noiversion": (k.MS_I_VERSION, False),
 }
+# crun's recursive forms of some of these. The kernel has no such attribute of a mount, and a new filesystem has no
+# mounts below it, so that they mean the same as those without the r.
+_RECURSIVE_SUPERBLOCK = frozenset(("rsync", "rasync", "rdirsync", "rmand", "rnomand"))
 _IGNORED = frozenset({"defaults", "_netdev", "nofail"})
 # What `_of_call` may know, for `known`: an option that it passes over is left out there.
 _CALLS = ("bind", "rbind", "remount", "tmpcopyup", "idmap", "ridmap", "copy-symlink", "src-nofollow", "dest-nofollow")
 
 
 class MountOptions:
-    """The options of one mount, sorted by what they act on."""
+    """The options of one mount, sorted by what they act on.
+
+    `superblock`: the names of those that are about the filesystem; `source_link`: "mount" a source that is a symbolic
+    link as it is, "copy" it, or follow it ("").
+    """
 
     def __init__(self) -> None:
         self.attributes = Attributes()
         self.flags = 0
+        self.superblock: list[str] = []
         self.data: list[str] = []
         self.bind = False
         self.recursive_bind = False
         self.remount = False
         self.copy_up = False
         self.idmapped = False
+        self.source_link = ""
+        self.on_link = False
 
 
 def parse(options: list[str]) -> MountOptions:
@@ -113,10 +123,12 @@ def _attribute(attributes: Attributes, name: str, *, recursive: bool) -> bool:
 
 
 def _of_superblock(found: MountOptions, option: str) -> bool:
-    if option not in _SUPERBLOCK:
+    name = option[1:] if option in _RECURSIVE_SUPERBLOCK else option
+    if name not in _SUPERBLOCK:
         return False
-    flag, sets = _SUPERBLOCK[option]
+    flag, sets = _SUPERBLOCK[name]
     found.flags = found.flags | flag if sets else found.flags & ~flag
+    found.superblock.append(option)
     return True
 
 
@@ -130,6 +142,12 @@ def _of_call(found: MountOptions, option: str) -> bool:
         found.remount = True
     elif option == "tmpcopyup":
         found.copy_up = True
+    elif option == "copy-symlink":
+        found.source_link = "copy"
+    elif option == "src-nofollow":
+        found.source_link = found.source_link or "mount"
+    elif option == "dest-nofollow":
+        found.on_link = True
     elif option.partition("=")[0] in ("idmap", "ridmap"):
         found.idmapped = True
     else:
@@ -140,5 +158,5 @@ def _of_call(found: MountOptions, option: str) -> bool:
 def known() -> list[str]:
     """The names of all options that are more than a filesystem's own, for `features`."""
     own = [*_SET, *_CLEAR, *_ATIME, *_PROPAGATION]
-    names = {*own, *(f"r{name}" for name in own), *_SUPERBLOCK, *_IGNORED, *_CALLS}
+    names = {*own, *(f"r{name}" for name in own), *_SUPERBLOCK, *_RECURSIVE_SUPERBLOCK, *_IGNORED, *_CALLS}
     return sorted(name for name in names if not parse([name]).data)

@@ -30,7 +30,8 @@ class Confinement:
 
     `available`: capabilities that can be given, as a mask; `groups_allowed`: whether setgroups(2) may be called;
     `terminal_bound`: whether its terminal becomes /dev/console; `filter`: what its system calls go through, if any;
-    `labels`: what security modules confine it by; `linux`: that part of the config.
+    `labels`: what security modules confine it by; `linux`: that part of the config; `keep_groups`: whether it has the
+    groups of the runtime's caller.
     """
 
     def __init__(self, *, available: int, groups_allowed: bool, terminal_bound: bool, new_keyring: str | None) -> None:
@@ -41,6 +42,7 @@ class Confinement:
         self.filter: Filter | None = None
         self.labels: list[Label] = []
         self.linux: dict[str, Any] = {}
+        self.keep_groups = False
 
 
 def label(steps: Steps, given: Confinement, proc: int) -> None:
@@ -91,7 +93,7 @@ def identity(steps: Steps, process: dict[str, Any], given: Confinement) -> list[
     _rlimits(steps, process)
     if process.get("noNewPrivileges"):
         steps.call("prctl", k.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0, pointer="/process/noNewPrivileges")
-    return sets.missing
+    return sets.missing + _groups_left_out(process, given)
 
 
 def confine(steps: Steps, process: dict[str, Any], given: Confinement, kept: int = -1) -> None:
@@ -109,6 +111,8 @@ def _user(process: dict[str, Any]) -> tuple[int, int]:
 def _groups(steps: Steps, process: dict[str, Any], given: Confinement) -> None:
     groups = (process.get("user") or {}).get("additionalGids") or []
     pointer = "/process/user/additionalGids"
+    if given.keep_groups:
+        return
     if given.groups_allowed:
         data = pack(f"={len(groups)}I", *groups) if groups else 0
         shown = f"setgroups({len(groups)}, {groups})"
@@ -117,6 +121,12 @@ def _groups(steps: Steps, process: dict[str, Any], given: Confinement) -> None:
     elif groups:
         hint = "the kernel forbids setgroups(2) in a user namespace mapped without privileges: give it subordinate gids"
         raise UnsupportedError("additional groups cannot be set here", pointer=pointer, hint=hint)
+
+
+def _groups_left_out(process: dict[str, Any], given: Confinement) -> list[str]:
+    if given.keep_groups and (process.get("user") or {}).get("additionalGids"):
+        return ["/process/user/additionalGids: left out, as the annotation run.oci.keep_original_groups keeps others"]
+    return []
 
 
 def _chdir(steps: Steps, process: dict[str, Any], *, must: bool) -> None:

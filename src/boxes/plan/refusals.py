@@ -1,4 +1,5 @@
-"""What the specification has and this runtime has not: refused before anything is made, and never passed over."""
+"""What this runtime has not, and annotations that mean nothing: refused before anything is made, and never passed
+over."""
 
 from __future__ import annotations
 
@@ -8,8 +9,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-# Options of mounts.
-_OPTIONS = frozenset(("copy-symlink", "src-nofollow", "dest-nofollow"))
+# Options that say how links are treated when something is bound.
+_OF_BINDS = frozenset(("copy-symlink", "src-nofollow", "dest-nofollow"))
 _IDMAPS = ("idmap", "ridmap")
 
 
@@ -17,6 +18,10 @@ def refuse(config: dict[str, Any]) -> None:
     """Raise UnsupportedError for the first that there is."""
     for number, mount in enumerate(config.get("mounts") or ()):
         _refuse_mount(mount, f"/mounts/{number}")
+    if any(name.startswith("run.oci.") for name in config.get("annotations") or ()):
+        from boxes.plan import annotated
+
+        annotated.check(config)
     process = config.get("process") or {}
     if process.get("scheduler") and (config.get("hooks") or {}).get("startContainer"):
         _refuse_hooks(process)
@@ -35,12 +40,13 @@ def _is_idmapped(mount: dict[str, Any]) -> bool:
 
 def _refuse_mount(mount: dict[str, Any], pointer: str) -> None:
     options = mount.get("options") or ()
+    bound = "bind" in options or "rbind" in options or mount.get("type") == "bind"
     for number, option in enumerate(options):
-        if option in _OPTIONS:
-            raise UnsupportedError(f"the option '{option}' is not supported", pointer=f"{pointer}/options/{number}")
+        if option in _OF_BINDS and (not bound or "remount" in options):
+            text = f"the option '{option}' is for what is bound"
+            raise UnsupportedError(text, pointer=f"{pointer}/options/{number}")
         if option == "tmpcopyup" and mount.get("type") != "tmpfs":
             raise UnsupportedError("only a tmpfs can be filled", pointer=f"{pointer}/options/{number}")
-    bound = "bind" in options or "rbind" in options or mount.get("type") == "bind"
     if (not bound or "remount" in options) and _is_idmapped(mount):
         raise UnsupportedError("only what is bound can show other owners", pointer=pointer)
 

@@ -160,7 +160,10 @@ def refuse_notify(profile: dict[str, Any]) -> None:
 def listener(config: dict[str, Any]) -> str:
     """The path of the agent's socket; crun's annotation is its older form."""
     path = config["linux"]["seccomp"].get("listenerPath")
-    path = path or (config.get("annotations") or {}).get("run.oci.seccomp.receiver") or ""
+    if not path and (config.get("annotations") or {}).get("run.oci.seccomp.receiver"):
+        from boxes.plan import annotated
+
+        return str(annotated.path(config, annotated.SECCOMP_RECEIVER))
     if not path:
         raise ConfigError(f"is needed for the action '{_NOTIFY}'", pointer=f"{POINTER}/listenerPath")
     if not path.startswith("/"):

@@ -110,3 +110,39 @@ def test_no_descriptor_is_left(source: Path) -> None:
     before = len(os.listdir("/proc/self/fd"))
     copied(source)
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+@pytest.mark.parametrize("where", [[], [0], [5 << 20], [0, 3 << 20, (64 << 20) - 1]])
+def test_holes_stay_holes(source: Path, where: list[int]) -> None:
+    with open(source / "sparse", "wb") as file:
+        file.truncate(64 << 20)
+        for offset in where:
+            file.seek(offset)
+            file.write(b"x")
+    copy = copied(source) / "sparse"
+    assert copy.stat().st_size == 64 << 20
+    assert copy.stat().st_blocks * 512 < 1 << 20
+    with open(copy, "rb") as file:
+        for offset in where:
+            file.seek(offset)
+            assert file.read(1) == b"x"
+
+
+def test_hard_links_are_files_of_their_own(source: Path) -> None:
+    (source / "a").write_text("x")
+    os.link(source / "a", source / "b")
+    target = copied(source)
+    assert [(target / name).read_text() for name in "ab"] == ["x", "x"]
+
+
+@pytest.mark.parametrize("kind", [stat.S_IFIFO, stat.S_IFSOCK])
+def test_fifos_and_sockets_are_made(source: Path, kind: int) -> None:
+    os.mknod(source / "a", kind | 0o640)
+    facts = (copied(source) / "a").lstat()
+    assert (stat.S_IFMT(facts.st_mode), stat.S_IMODE(facts.st_mode)) == (kind, 0o640 & ~umask())
+
+
+def umask() -> int:
+    found = os.umask(0)
+    os.umask(found)
+    return found

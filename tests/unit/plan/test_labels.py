@@ -109,7 +109,7 @@ def filesystems(kind: str, mount_label: str, **more: Any) -> list[op.Operation]:
     config = {"root": {"path": "rootfs"}, "mounts": [mount], **more}
     namespaces = Namespaces(config)
     facts = Facts(id="a", bundle="/b", rootfs="/b/rootfs", namespaces=namespaces, mount_label=mount_label)
-    return mounts.mounts(config, facts)
+    return mounts.mounts(config, facts, [])
 
 
 @pytest.mark.parametrize("kind", ["tmpfs", "devpts", "overlay"])

@@ -20,8 +20,11 @@ def with_mount(**mount: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     "config, pointer",
     [
-        *((with_mount(options=["bind", option]), "/mounts/1/options/1") for option in ("copy-symlink", "src-nofollow")),
-        (with_mount(options=["dest-nofollow"]), "/mounts/1/options/0"),
+        *(
+            (with_mount(options=["ro", option], type="tmpfs"), "/mounts/1/options/1")
+            for option in ("copy-symlink", "src-nofollow", "dest-nofollow")
+        ),
+        (with_mount(options=["bind", "remount", "dest-nofollow"]), "/mounts/1/options/2"),
         (with_mount(options=["tmpcopyup"], type="ext4"), "/mounts/1/options/0"),
         (with_mount(options=["ro", "idmap"], type="tmpfs"), "/mounts/1"),
         (with_mount(uidMappings=MAPPING, gidMappings=MAPPING, type="ext4"), "/mounts/1"),
@@ -41,6 +44,8 @@ def test_unsupported_is_refused_with_its_place(config: dict[str, Any], pointer: 
         {"linux": {}, "mounts": []},
         {"linux": {"netDevices": {"eth0": {}}, "intelRdt": {}}},
         with_mount(options=["bind", "ro", "size=1"]),
+        with_mount(options=["rbind", "copy-symlink", "src-nofollow", "dest-nofollow"]),
+        with_mount(options=["src-nofollow"], type="bind"),
         with_mount(uidMappings=[], gidMappings=[]),
         with_mount(uidMappings=MAPPING, gidMappings=MAPPING, options=["rbind", "ridmap"]),
         with_mount(options=["tmpcopyup", "mode=755"], type="tmpfs"),
