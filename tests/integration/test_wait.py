@@ -106,7 +106,9 @@ class TestRecorded:
         assert outcome(box, container.id) == found
 
     def test_detached_run(self, box: Runtime, bundle: Bundle) -> None:
-        container = box.create(bundle.shell("sleep 0.5; exit 5"), "--detach", "--record-exit", verb="run")
+        bundle.shell("while [ ! -e /tmp/go ]; do sleep 0.05; done; exit 5")
+        container = box.create(bundle, "--detach", "--record-exit", verb="run")
+        container.exec("/bin/touch", "/tmp/go")
         end(container)
         found = outcome(box, container.id)
         assert how(found) == (5, None) or not TELLS
@@ -201,3 +203,15 @@ class TestStatus:
 
 def test_missing_container_is_refused(box: Runtime) -> None:
     box("wait", "nobody").refused("does not exist")
+
+
+@pytest.mark.parametrize("kept", [0, 1, 7])
+def test_keeper_starts_whatever_is_open(box: Runtime, bundle: Bundle, kept: int) -> None:
+    """Its descriptors have numbers of their own: none of the runtime's is in the way."""
+    fds = [os.dup(1) for _ in range(kept)]
+    container = box.start(bundle.shell("sleep 0.5; exit 4"), "--record-exit", pass_fds=fds)
+    for fd in fds:
+        os.close(fd)
+    container.wait()
+    time.sleep(0.1)
+    assert outcome(box, container.id)["ended"] is not None

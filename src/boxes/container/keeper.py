@@ -42,7 +42,7 @@ def _start(place: Place, pid: int, pidfd: int, fds: Fds) -> None:
     os.write_all(file, keeper.blank())
     stat = fds.add(os.open(f"/proc/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC))
     null = fds.add(os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC))
-    first = max(pidfd, file, stat, null) + 2  # a descriptor more: the plan's
+    first = max(int(name) for name in os.listdir("/proc/self/fd")) + 2  # above all, and above the plan's
     numbers = range(first, first + 5)
     plan = fds.add(sealed("plan", keeper.keeper(*numbers[:3]).encode()))
     sources = (pidfd, file, stat, plan, null)
