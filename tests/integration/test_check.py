@@ -392,3 +392,14 @@ def test_ids_that_are_nobodys_are_told(box: Runtime, rootless: Bundle) -> None:
 def test_groups_that_cannot_be_set_are_told(box: Runtime, rootless: Bundle) -> None:
     rootless.process["user"]["additionalGids"] = [0]
     assert "/process/user/additionalGids" in {finding.get("pointer") for finding in as_user(box, rootless)}
+
+
+def test_a_host_without_user_namespaces_is_told_of(box: Runtime, rootless: Bundle) -> None:
+    own = [{"containerID": 0, "hostID": 0, "size": 1}]
+    rootless.linux.update(uidMappings=own, gidMappings=own)
+    rootless.save()
+    forbid = 'echo 0 >/proc/sys/user/max_user_namespaces; exec "$0" "$@"'
+    result = box.bare("check", str(rootless.path), prefix=("unshare", "--user", "--map-root-user", "sh", "-c", forbid))
+    assert result.code == 1
+    assert "error: /linux/namespaces: " in result.out
+    assert "see the limits in /proc/sys/user" in result.out

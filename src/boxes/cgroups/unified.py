@@ -195,7 +195,7 @@ def enable_controllers(directory: Directory) -> None:
     for name in directory.names:
         try:
             missing = _words(path, "cgroup.controllers") - _words(path, "cgroup.subtree_control")
-            if missing and not _may_have_children(path):
+            if missing and not may_have_children(path):
                 return
             _enable_each(path, missing)
         except OSError:
@@ -203,7 +203,7 @@ def enable_controllers(directory: Directory) -> None:
         path = f"{path}/{name}"
 
 
-def _may_have_children(path: str) -> bool:
+def may_have_children(path: str) -> bool:
     """Whether children of the cgroup can have controllers: a cgroup with processes of its own is refused that.
 
     Or worse, with only cpu, cpuset or pids it is not refused: it becomes the root of a threaded tree, and no process

@@ -78,7 +78,7 @@ def main(job: Job) -> NoReturn:
         log.warning(line)
     channel.expect(job.socket, "go")
     if job.facts.has_own("user"):
-        _become_root(job)
+        become_root(job)
     # After the ids, whose change clears it. Until inner says "ready" this process is the runtime's alone.
     syscalls.prctl(k.PR_SET_PDEATHSIG, _signal.SIGKILL)
     syscalls.prctl(k.PR_SET_DUMPABLE, 0)
@@ -128,7 +128,7 @@ def _enter(cgroups: list[int]) -> None:
         os.close(fd)
 
 
-def _become_root(job: Job) -> None:
+def become_root(job: Job) -> None:
     """Root of the user namespace, as far as it has one: files are made by it."""
     try:
         if not job.keep_groups:

@@ -25,7 +25,10 @@ def check(check: Check) -> None:
         return
     with made:
         limits = check.findings.tried(lambda: settings((check.config.get("linux") or {}).get("resources"), made.kind))
+        before = len(check.findings.found)
         there = [directory for directory in made.directories if _usable(check, made, directory)]
+        if len(check.findings.found) > before:
+            return  # what is said of the limits without a cgroup is no news
         for limit in limits or ():
             if isinstance(limit, Setting):
                 error = _refusal(made, limit, there)
@@ -101,11 +104,12 @@ def _refusal(made: Manager, limit: Setting, there: list[Directory]) -> Unsupport
     directory = next((each for each in there if unified or limit.controller in each.controllers), None)
     if directory is None:
         return None if limit.optional else _without(limit, made, there)
-    if unified and limit.controller != "cgroup":
-        with open(f"{_available(directory)}/cgroup.controllers", "rb") as file:
-            if limit.controller not in file.read().decode().split():
-                return None if limit.optional else _without(limit, made, there)
     example = _example(directory)
+    if unified and limit.controller != "cgroup":
+        if not _can_have(parent(directory), limit.controller):
+            return None if limit.optional else _without(limit, made, there)
+        if example is not None and limit.controller not in _words(f"{example}/cgroup.controllers"):
+            return None  # it has none of its files, and the container's own will
     if example is None or os.access(f"{example}/{limit.file}", os.F_OK) or limit.optional:
         return None
     if limit.instead is not None and os.access(f"{example}/{limit.instead[0]}", os.F_OK):
@@ -121,16 +125,24 @@ def _without(limit: Setting, made: Manager, there: list[Directory]) -> Unsupport
     return UnsupportedError(text, pointer=limit.pointer, hint=hint)
 
 
-def _available(directory: Directory) -> str:
-    """The cgroup whose controllers can be had below it, as far down as there is one."""
-    return parent(directory)
+def _can_have(path: str, controller: str) -> bool:
+    """Whether a cgroup of v2 hands a controller down, or may be told to."""
+    from boxes.cgroups.unified import may_have_children
+
+    if controller in _words(f"{path}/cgroup.subtree_control"):
+        return True
+    writable = os.access(f"{path}/cgroup.subtree_control", os.W_OK)
+    return writable and controller in _words(f"{path}/cgroup.controllers") and may_have_children(path)
+
+
+def _words(path: str) -> list[str]:
+    with open(path, "rb") as file:
+        return file.read().decode().split()
 
 
 def _example(directory: Directory) -> str | None:
     """A cgroup of the hierarchy that is not its root, whose files are other ones."""
     if directory.existing:
         return parent(directory)
-    for entry in os.scandir(directory.mount_point):
-        if entry.is_dir(follow_symlinks=False):
-            return entry.path
-    return None
+    with os.scandir(directory.mount_point) as entries:
+        return next((entry.path for entry in entries if entry.is_dir(follow_symlinks=False)), None)

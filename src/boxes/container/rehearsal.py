@@ -146,7 +146,7 @@ def _play(job: builder.Job) -> NoReturn:
     """As builder.main, but that one error is not the end."""
     channel.expect(job.socket, "go")
     if job.facts.has_own("user"):
-        builder._become_root(job)
+        builder.become_root(job)
     os.umask(0)
     root = _enter(job) if job.facts.has_own("mount") else roots.Root(job.tree, sources={}, cut=0)
     writable = job.facts.has_own("mount") and not os.fstatvfs(root.fd).f_flag & _READ_ONLY
