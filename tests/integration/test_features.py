@@ -37,12 +37,6 @@ def test_does_not_claim_checkpoints(box: Runtime) -> None:
     assert claimed == ("true" if can else None)
 
 
-@not_for("runc", "crun", reason="they have it")
-def test_systemd_is_told_also_where_it_does_not_run(box: Runtime) -> None:
-    """The document is about the runtime, and an engine reads it once."""
-    assert box.bare("features").json()["linux"]["cgroup"]["systemd"] is True
-
-
 @not_for("runc", "crun", reason="they are what it is compared with")
 def test_has_all_that_the_distributions_runc_has(box: Runtime) -> None:
     """But for architectures whose byte order is not this machine's, which no filter can have; and for acl and noacl,

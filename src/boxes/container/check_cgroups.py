@@ -5,31 +5,39 @@ from __future__ import annotations
 from boxes import system as os
 from boxes.cgroups import layout as layouts
 from boxes.cgroups.settings import Setting
-from boxes.errors import BoxesError, KernelError, StateError, UnsupportedError, located
+from boxes.container import placement
+from boxes.errors import KernelError, StateError, UnsupportedError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from boxes.cgroups.directory import Directory
     from boxes.cgroups.manager import Manager
+    from boxes.cgroups.settings import DeviceRules
     from boxes.container.check import Check
 
 _PATH = "/linux/cgroupsPath"
 
 
 def check(check: Check) -> None:
-    """As Creation.make_cgroup, up to the first that would be made."""
-    from boxes.plan.resources import settings
+    """As Creation.survey has it; then what is in the way of making them."""
+    unprivileged = not check.privileged or check.facts.nested
 
-    made = check.findings.tried(lambda: _manager(check))
-    if made is None:
+    def plan() -> tuple[Manager, list[Setting | DeviceRules]]:
+        layout = layouts.detect()
+        return placement.plan(check.config, check.options, layout, check.facts.id, unprivileged=unprivileged)
+
+    planned = check.findings.tried(plan)
+    if planned is None:
         return
+    made, limits = planned
     with made:
-        limits = check.findings.tried(lambda: settings((check.config.get("linux") or {}).get("resources"), made.kind))
+        if made.needs_process:
+            return  # systemd makes them, and says no by itself
         before = len(check.findings.found)
         there = [directory for directory in made.directories if _usable(check, made, directory)]
         if len(check.findings.found) > before:
             return  # what is said of the limits without a cgroup is no news
-        for limit in limits or ():
+        for limit in limits:
             if isinstance(limit, Setting):
                 error = _refusal(made, limit, there)
             elif there or made.restricted:
@@ -54,24 +62,6 @@ def _real_time(check: Check, there: list[Directory]) -> None:
             text = f"a new cgroup has no time for the policy '{scheduler['policy']}'"
             hint = "give it some by /linux/resources/cpu/realtimeRuntime"
             check.findings.error(UnsupportedError(text, pointer="/process/scheduler/policy", hint=hint))
-
-
-def _manager(check: Check) -> Manager:
-    from boxes.cgroups import manager as managers
-
-    if check.options.cgroup_manager == "disabled":
-        return managers.disabled()
-    if check.options.cgroup_manager == "systemd":
-        raise UnsupportedError(
-            "containers in systemd's cgroups are not supported", hint="use --cgroup-manager cgroupfs"
-        )
-    unprivileged = not check.privileged or check.facts.nested
-    rootless = {"true": True, "false": False}.get(check.options.rootless, unprivileged)
-    path = (check.config.get("linux") or {}).get("cgroupsPath")
-    try:
-        return managers.open_manager(layouts.detect(), path, check.facts.id, rootless=rootless)
-    except BoxesError as error:
-        raise located(error, _PATH) from None
 
 
 def _usable(check: Check, made: Manager, directory: Directory) -> bool:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def document(annotations: dict[str, str]) -> dict[str, Any]:
     """The document of features.md; `annotations` are what the front end says of this copy."""
-    return features.document(_seccomp(), annotations=annotations)
+    return features.document(_seccomp(), annotations)
 
 
 def _seccomp() -> features.Seccomp | None:

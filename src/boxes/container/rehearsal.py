@@ -37,19 +37,12 @@ _RESTRICTION = "/proc/sys/kernel/apparmor_restrict_unprivileged_userns"
 def rehearse(check: Check, planned: Planned) -> list[BoxesError]:
     """What went wrong."""
     found: list[BoxesError] = []
-    tree, sources = _opened(check, planned, found)
+    try:
+        tree, sources = _opened(check, planned, found)
+    except BoxesError as error:
+        return [error]
     ours, theirs = channel.pair()
-    job = builder.Job(
-        config=check.config,
-        facts=check.facts,
-        planned=planned,
-        fds=check.numbers,
-        tree=tree,
-        sources=sources,
-        socket=theirs,
-        inner=-1,
-        kept=[],
-    )
+    job = _job(check, planned, tree, sources, theirs)
     made = stage.Stage(
         check.namespaces,
         check.joins,
@@ -78,13 +71,33 @@ def rehearse(check: Check, planned: Planned) -> list[BoxesError]:
     return found
 
 
+def _job(
+    check: Check, planned: Planned, tree: int, sources: dict[tuple[str, str], int], socket: _socket.socket
+) -> builder.Job:
+    return builder.Job(
+        config=check.config,
+        facts=check.facts,
+        planned=planned,
+        fds=check.numbers,
+        tree=tree,
+        sources=sources,
+        socket=socket,
+        inner=-1,
+        kept=[],
+        awaited=False,
+    )
+
+
 def _opened(check: Check, planned: Planned, found: list[BoxesError]) -> tuple[int, dict[tuple[str, str], int]]:
     """As Creation.open_sources: what the process will have no right to open."""
     from boxes.container import sources
     from boxes.plan import refusals
 
     if not check.facts.has_own("mount"):
-        return check.fds.add(os.open(check.rootfs, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)), {}
+        try:
+            return check.fds.add(os.open(check.rootfs, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)), {}
+        except OSError as error:
+            raise refused("cannot open the root", error, pointer="/root/path") from error
     changed = refusals.idmapped(check.config)
     if not (check.privileged and (check.facts.has_own("user") or changed)):
         return -1, {}
@@ -147,6 +160,7 @@ def _play(job: builder.Job) -> NoReturn:
     channel.expect(job.socket, "go")
     if job.facts.has_own("user"):
         builder.become_root(job)
+    syscalls.prctl(k.PR_SET_PDEATHSIG, _signal.SIGKILL)
     os.umask(0)
     root = _enter(job) if job.facts.has_own("mount") else roots.Root(job.tree, sources={}, cut=0)
     writable = job.facts.has_own("mount") and not os.fstatvfs(root.fd).f_flag & _READ_ONLY

@@ -4,7 +4,7 @@ made by. What has no table is asked of the functions that take a config apart: w
 from __future__ import annotations
 
 from boxes.errors import BoxesError
-from boxes.plan import attributes, capabilities, labels, namespaces, options, refusals, resources, seccomp
+from boxes.plan import attributes, capabilities, labels, namespaces, options, refusals, resources, seccomp, systemd
 from boxes.plan import seccomp_rules as rules
 from boxes.spec import fields
 from boxes.spec.state import OCI_VERSION
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 # Any 1.x is read; that of the first release is the least that can be meant.
 OLDEST_VERSION = "1.0.0"
 # Annotations by which whoever writes a config changes what the runtime does on the host. A dot at the end: a prefix.
-UNSAFE = ("run.oci.", "org.systemd.property.")
+UNSAFE = ("run.oci.", systemd.ANNOTATION)
 
 
 class Seccomp:
@@ -28,9 +28,8 @@ class Seccomp:
         self.flags = flags
 
 
-def document(found: Seccomp | None, *, annotations: dict[str, str]) -> dict[str, Any]:
-    """`found`: libseccomp, if there is one; `annotations`: what the runtime says
-    of itself."""
+def document(found: Seccomp | None, annotations: dict[str, str]) -> dict[str, Any]:
+    """`found`: libseccomp, if there is one; `annotations`: what the runtime says of itself."""
     if found is not None:
         annotations = {**annotations, "io.github.seccomp.libseccomp.version": found.version}
     return {
@@ -52,8 +51,8 @@ def _linux(found: Seccomp | None) -> dict[str, Any]:
         "cgroup": {
             "v1": _limits({"pids": {"limit": 1}}, "legacy"),
             "v2": _limits({"pids": {"limit": 1}}, "unified"),
-            "systemd": True,
-            "systemdUser": True,
+            "systemd": bool(systemd.scope(None, "any", user=False)),
+            "systemdUser": bool(systemd.scope(None, "any", user=True)),
             "rdma": _limits({"rdma": {"any": {"hcaHandles": 1}}}, "unified"),
         },
         "seccomp": _seccomp(found),

@@ -14,7 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from boxes.cgroups.units import Property
 
-_ANNOTATION = "org.systemd.property."
+ANNOTATION = "org.systemd.property."
 _PREFIX = "box"
 _LONGEST = 255
 _LETTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789:-_.\\@")
@@ -51,10 +51,10 @@ def properties(annotations: dict[str, str] | None) -> list[Property]:
     """``org.systemd.property.NAME``: a property of the unit, in the text form of GVariant. Raises ConfigError."""
     found: list[Property] = []
     for key, text in (annotations or {}).items():
-        if not key.startswith(_ANNOTATION):
+        if not key.startswith(ANNOTATION):
             continue
         pointer = f"/annotations/{key.replace('~', '~0').replace('/', '~1')}"
-        given = key[len(_ANNOTATION) :]
+        given = key[len(ANNOTATION) :]
         seconds = given.endswith("Sec") and not given.endswith("USec")
         name = f"{given[:-3]}USec" if seconds else given
         kind = _TYPES.get(name)

@@ -286,11 +286,11 @@ def test_annotations_that_are_heeded_are_told_to_be_unsafe() -> None:
 
 
 def _annotations(text: str) -> set[str]:
-    if text.startswith("org.freedesktop."):
-        return set()  # D-Bus has names of this form
     words = text.split(".")
     known = ("run", "org", "com")
-    return {text} if len(words) > 2 and words[0] in known and all(map(str.isidentifier, filter(None, words))) else set()
+    foreign = text.startswith("org.freedesktop.")  # names of D-Bus
+    found = len(words) > 2 and words[0] in known and all(map(str.isidentifier, filter(None, words)))
+    return {text} if found and not foreign else set()
 
 
 def _matches(pattern: str, name: str) -> bool:
@@ -320,6 +320,12 @@ def test_flags_that_the_kernel_lacks_are_known_and_not_supported(monkeypatch: py
     found = features.document({})["linux"]["seccomp"]
     assert found["supportedFlags"] == ["SECCOMP_FILTER_FLAG_TSYNC"]
     assert len(found["knownFlags"]) == 4
+
+
+def test_systemd_brings_its_annotations() -> None:
+    found = features.document({})
+    assert "org.systemd.property." in found["potentiallyUnsafeConfigAnnotations"]
+    assert found["linux"]["cgroup"]["systemd"] is True
 
 
 # ---- the walk over the schema ----
