@@ -4,6 +4,7 @@ PYTHON = /usr/bin/python3
 PREFIX = /usr/local
 DESTDIR =
 SUITE =
+SCHEMA =
 
 # What `make run` runs: a look around from inside a container made of nothing but this host's own files.
 LOOK = id; echo; \
@@ -31,7 +32,7 @@ flag_files := Makefile native/cflags native/static-flags
 
 .DEFAULT_GOAL := build
 .DELETE_ON_ERROR:
-.PHONY: help build run test lint format bench conformance install uninstall wheel sanitize cross-aarch64 clean \
+.PHONY: help build run test test-vm oracle lint format bench conformance install uninstall wheel sanitize cross-aarch64 clean \
 	build-dependencies test-dependencies
 
 help: ## this list
@@ -103,6 +104,13 @@ bench: build ## side by side with runc and crun
 conformance: build ## the upstream validation suite, built in SUITE
 	@test -n "$(SUITE)" || { echo "usage: make conformance SUITE=DIR (a built checkout of runtime-tools)" >&2; exit 2; }
 	$(PYTHON) scripts/conformance $(SUITE)
+
+test-vm: build .venv/ready ## cgroup v2 and systemd, in a virtual machine
+	scripts/test-vm $(TESTS)
+
+oracle: build .venv/ready ## our validator against the specification's schema, in SCHEMA
+	@test -n "$(SCHEMA)" || { echo "usage: make oracle SCHEMA=DIR (schema/ of a checkout of runtime-spec)" >&2; exit 2; }
+	scripts/oracle $(SCHEMA)
 
 # The address and undefined behaviour sanitizers need a dynamic C library.
 sanitize: build-dependencies ## the C parts with sanitizers, in build/sanitize

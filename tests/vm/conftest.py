@@ -1,4 +1,4 @@
-"""Tests that need systemd as PID 1, and cgroup v2: scripts/test-vm-systemd runs them in a virtual machine.
+"""Tests that need systemd as PID 1, and cgroup v2: scripts/test-vm runs them in a virtual machine.
 
 Every container here is made with --systemd-cgroup, and every test is also a test that no unit is left, and no cgroup.
 """
