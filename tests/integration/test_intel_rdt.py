@@ -155,6 +155,36 @@ def test_exec_enters_the_same(rdt: Runtime, bundle: Bundle, tree: Tree, monitori
 
 
 @requires("fuse")
+def test_update_changes_the_class(rdt: Runtime, bundle: Bundle, tree: Tree) -> None:
+    container = rdt.create(wants(bundle, l3CacheSchema="L3:0=f"))
+    rdt("update", "--l3-cache-schema", "L3:0=ff", "--mem-bw-schema", "MB:1=30", container.id).ok()
+    assert tree.schemata(bundle.id) == ["L3:0=ff;1=7ff", "MB:0=100;1=30"]
+
+
+@requires("fuse")
+@pytest.mark.parametrize(
+    ("flags", "named"),
+    [
+        (("--l3-cache-schema", "L3:0=ff", "--mem-bw-schema", "MB:7=30"), "/linux/intelRdt/memBwSchema"),
+        (("--l3-cache-schema", "L3:0=ff", "--cpuset-cpus", "999"), "/cpu/cpus"),
+    ],
+)
+def test_update_that_fails_leaves_the_class(
+    rdt: Runtime, bundle: Bundle, tree: Tree, flags: tuple[str, ...], named: str
+) -> None:
+    container = rdt.create(wants(bundle, l3CacheSchema="L3:0=f"))
+    rdt("update", *flags, container.id).refused(named)
+    assert tree.schemata(bundle.id) == ["L3:0=f;1=7ff", "MB:0=100;1=100"]
+
+
+@requires("fuse")
+def test_update_of_the_hosts_class_is_refused(rdt: Runtime, bundle: Bundle, tree: Tree) -> None:
+    container = rdt.create(wants(bundle, closID="/"))
+    rdt("update", "--l3-cache-schema", "L3:0=f", container.id).refused("no class of service of its own")
+    assert tree.schemata("") == ["L3:0=7ff;1=7ff", "MB:0=100;1=100"]
+
+
+@requires("fuse")
 def test_exec_goes_on_where_the_class_is_gone(rdt: Runtime, bundle: Bundle, tree: Tree) -> None:
     container = rdt.running_shell(wants(bundle, enableMonitoring=True))
     (tree.path / bundle.id).rmdir()

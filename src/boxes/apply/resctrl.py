@@ -146,6 +146,25 @@ def enter(root: str, record: dict[str, Any], pid: int, pointer: str) -> None:
             raise _refused(root, "cannot enter the class of service", error, pointer) from error
 
 
+def rewrite(record: dict[str, Any], schemata: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Write other schemata, (text, pointer) each, and return what puts the old ones back. All of them hold, or none."""
+    path = f"{record['group']}/schemata"
+    with Lock(record["root"]):
+        # without the blanks that make columns of it
+        before = [(line, "/linux/intelRdt") for line in _read(path).replace(" ", "").splitlines()]
+        try:
+            for text, pointer in schemata:
+                try:
+                    _write(path, f"{text}\n")
+                except OSError as error:
+                    raise _refused(record["root"], "cannot set the schema", error, pointer) from error
+        except KernelError:
+            for text, _ in before:
+                _write(path, f"{text}\n")
+            raise
+    return before
+
+
 def tasks(record: dict[str, Any]) -> list[str]:
     """The files to which who enters writes a pid, or 0 for its own, in this order."""
     return [f"{here}/tasks" for here in (record["group"], record["monitor"]) if here]

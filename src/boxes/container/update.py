@@ -31,11 +31,12 @@ def update(store: Store, id: str, resources: dict[str, Any], *, rdt: dict[str, s
         if found in (status.STOPPED, status.CREATING):
             raise StateError(f"container not running: it is {found}")
         config = place.config()
-        if rdt:
-            _refuse_rdt(config, rdt)
+        before = _rewrite_class(journal, config, rdt) if rdt else None
         try:
             _update(place, journal, config, resources)
         except BoxesError as error:
+            if before is not None:
+                _restore_class(journal, before)
             if error.pointer is not None:
                 error.pointer = error.pointer.removeprefix(_AT)
             raise
@@ -75,7 +76,27 @@ def _undo(cgroups: Manager, back: list[Setting | DeviceRules]) -> None:
         log.warning(f"the old limits are not back in full: {error}")
 
 
-def _refuse_rdt(config: dict[str, Any], rdt: dict[str, str]) -> None:
-    """A container without a resctrl group of its own has no schemata to change."""
-    text = "the container's config has no linux.intelRdt, so it has no share of caches or bandwidth to change"
-    raise UnsupportedError(text, pointer=f"/linux/intelRdt/{next(iter(rdt))}")
+def _rewrite_class(journal: dict[str, Any], config: dict[str, Any], rdt: dict[str, str]) -> list[tuple[str, str]]:
+    """Other schemata for the container's class of service; what puts the old ones back."""
+    record = journal.get("resctrl")
+    pointer = f"/linux/intelRdt/{next(iter(rdt))}"
+    if record is None or record["group"] == record["root"]:
+        text = "the container has no class of service of its own to change: its config has no linux.intelRdt"
+        raise UnsupportedError(text, pointer=pointer)
+    from boxes.apply import resctrl
+
+    try:
+        before = resctrl.rewrite(record, [(text, f"/linux/intelRdt/{name}") for name, text in rdt.items()])
+    except OSError as error:
+        raise refused("cannot change the class of service", error, pointer=pointer) from error
+    config["linux"]["intelRdt"] = (config["linux"].get("intelRdt") or {}) | rdt
+    return before
+
+
+def _restore_class(journal: dict[str, Any], before: list[tuple[str, str]]) -> None:
+    from boxes.apply import resctrl
+
+    try:
+        resctrl.rewrite(journal["resctrl"], before)
+    except (BoxesError, OSError) as error:
+        log.warning(f"the old class of service is not back in full: {error}")
