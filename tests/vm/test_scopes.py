@@ -104,6 +104,13 @@ class TestPlace:
         container = box.create(bundle.user_namespace().args(*STAY))
         assert cgroup_of(container.pid) == f"/{SLICE}/{scope(bundle)}"
 
+    @not_for("runc", "crun", reason="they name other processes to systemd than they mean")
+    def test_from_another_pid_namespace_it_is_refused(self, box: Runtime, bundle: Bundle) -> None:
+        """There its numbers are not systemd's."""
+        apart = ("unshare", "--pid", "--fork", "--mount-proc")
+        result = box("run", *box.bundle_args(bundle.args("/bin/true")), prefix=apart)
+        result.refused("systemd is outside of this pid namespace")
+
     def test_exec_enters_it(self, box: Runtime, bundle: Bundle) -> None:
         container = box.start(bundle.args(*STAY))
         assert container.exec("/bin/cat", "/proc/self/cgroup").ok().out.endswith(f"/{scope(bundle)}\n")

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import _socket
 import time
-from _struct import pack
+from _struct import pack, unpack_from
 
 from boxes.cgroups import dbus
-from boxes.errors import ServiceError
+from boxes.errors import ServiceError, UnsupportedError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -65,6 +65,9 @@ class Bus:
             self._socket.connect(path)
         except BlockingIOError:
             raise SilentError(f"systemd did not answer within {self.patience:g} s: {self._what}") from None
+        (pid,) = unpack_from("i", self._socket.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, 12))
+        if pid == 0:  # it would take our numbers for those of other processes: unix(7), SO_PEERCRED
+            raise UnsupportedError("systemd is outside of this pid namespace, so no process can be named to it")
 
     def close(self) -> None:
         """Take back the matches and hang up."""
