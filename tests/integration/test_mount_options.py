@@ -236,6 +236,17 @@ class TestOfABlockDevice:
         assert "noexec" in seen.options
         assert {"data=journal", "nodelalloc"} <= seen.super_options
 
+    @not_for("crun", reason="its mounts are under the rules already")
+    def test_its_filesystem_is_mounted_though_the_container_may_not_have_it(
+        self, box: Runtime, bundle: Bundle, device: str
+    ) -> None:
+        subprocess.run(["mkfs.ext4", "-q", device], check=True)
+        bundle.linux["resources"] = {"devices": [{"allow": False, "access": "rwm"}]}
+        script = f"ls /mnt; mknod /tmp/node b 7 {device.removeprefix('/dev/loop')}; cat /tmp/node"
+        result = box.run(bundle.capabilities("CAP_MKNOD").mount("/mnt", "ext4", device, "ro").shell(script))
+        assert result.out == "lost+found\n"
+        assert "Operation not permitted" in result.err
+
     @not_for("crun", reason="it makes the mount alone read-only")
     def test_read_only_is_for_its_filesystem_too(self, box: Runtime, bundle: Bundle, device: str) -> None:
         subprocess.run(["mkfs.ext4", "-q", device], check=True)

@@ -165,7 +165,7 @@ class Creation:
 
     def plan_cgroup(self) -> None:
         unprivileged = not self.privileged or self.facts.nested
-        self.cgroups, self.limits = placement.plan(
+        self.cgroups, self.limits, self.postponed = placement.plan(
             self.config, self.options, self.layout, self.id, unprivileged=unprivileged
         )
 
@@ -318,10 +318,7 @@ class Creation:
             self.fds.close_one(fd)
         self._prepare()
         channel.expect(self.socket, "built")
-        if self.layout.kind == "unified" and host.may_manage_cgroups(self.config, self.namespaces):
-            from boxes.container import delegation
-
-            delegation.delegate(self.cgroups, self.config, self.namespaces, self.pid, privileged=self.privileged)
+        placement.complete(self)
 
     def _entries(self) -> tuple[list[int], list[int]]:
         try:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import _stat as stat
+
+from boxes import system as os
 from boxes.cgroups import manager as managers
+from boxes.cgroups.settings import DeviceRules
+from boxes.container import host
 from boxes.errors import BoxesError, ServiceError, located
 from boxes.plan.resources import settings
 
@@ -12,9 +17,12 @@ if TYPE_CHECKING:
 
     from boxes.cgroups.layout import Layout
     from boxes.cgroups.manager import Manager
-    from boxes.cgroups.settings import DeviceRules, Setting
+    from boxes.cgroups.settings import Setting
+    from boxes.container.creation import Creation
     from boxes.container.options import CreateOptions
     from boxes.plan.namespaces import Namespaces
+
+    Limit = Setting | DeviceRules
 
 # A limit below this leaves no room for the builder's pages: then the cgroup is entered late.
 _SMALL_MEMORY = 8 << 20
@@ -22,8 +30,9 @@ _SMALL_MEMORY = 8 << 20
 
 def plan(
     config: dict[str, Any], options: CreateOptions, layout: Layout, id: str, *, unprivileged: bool
-) -> tuple[Manager, list[Setting | DeviceRules]]:
-    """The cgroups, and their limits; what is wrong with them is an error before anything is made."""
+) -> tuple[Manager, list[Limit], list[Limit]]:
+    """The cgroups, their limits, and those that wait until everything is mounted; what is wrong with them is an error
+    before anything is made."""
     linux = config.get("linux") or {}
     rootless = {"true": True, "false": False}.get(options.rootless, unprivileged)
     if options.cgroup_manager == "disabled":
@@ -37,13 +46,45 @@ def plan(
             manager = managers.open_manager(layout, linux.get("cgroupsPath"), id, rootless=rootless)
         except BoxesError as error:
             raise about(error, config) from None
-    return manager, settings(linux.get("resources"), manager.kind)
+    return manager, *_split(settings(linux.get("resources"), manager.kind), config)
 
 
 def about(error: BoxesError, config: dict[str, Any]) -> BoxesError:
     """What is wrong with a cgroup is wrong with /linux/cgroupsPath, if nothing more is known."""
     asked = (config.get("linux") or {}).get("cgroupsPath")
     return located(error, "/linux/cgroupsPath") if asked and not isinstance(error, ServiceError) else error
+
+
+def complete(making: Creation) -> None:
+    """Everything is mounted: the rest of the limits, and who may manage the cgroup."""
+    if making.postponed:
+        try:
+            making.cgroups.apply(making.postponed)
+        except BoxesError as error:
+            raise about(error, making.config) from None
+    if making.layout.kind == "unified" and host.may_manage_cgroups(making.config, making.namespaces):
+        from boxes.container import delegation
+
+        delegation.delegate(making.cgroups, making.config, making.namespaces, making.pid, privileged=making.privileged)
+
+
+def _split(limits: list[Limit], config: dict[str, Any]) -> tuple[list[Limit], list[Limit]]:
+    """What the builder is under, and what it is not: rules for devices, where a filesystem is mounted from one that the
+    container need not be allowed."""
+    if not any(map(_from_device, config.get("mounts") or ())):
+        return limits, []
+    rules: list[Limit] = [each for each in limits if isinstance(each, DeviceRules)]
+    return [each for each in limits if each not in rules], rules
+
+
+def _from_device(mount: dict[str, Any]) -> bool:
+    source, options = mount.get("source") or "", mount.get("options") or ()
+    if not source.startswith("/") or "bind" in options or "rbind" in options or mount.get("type") == "bind":
+        return False
+    try:
+        return stat.S_ISBLK(os.stat(source).st_mode)
+    except OSError:
+        return False  # whoever mounts it says so
 
 
 def enters_early(kind: str, config: dict[str, Any], namespaces: Namespaces) -> bool:
