@@ -24,7 +24,9 @@ def check(check: Check) -> None:
 
     def plan() -> tuple[Manager, list[Setting | DeviceRules]]:
         layout = layouts.detect()
-        return placement.plan(check.config, check.options, layout, check.facts.id, unprivileged=unprivileged)
+        options, id = check.options, check.facts.id
+        manager, first, later = placement.plan(check.config, options, layout, id, unprivileged=unprivileged)
+        return manager, first + later
 
     planned = check.findings.tried(plan)
     if planned is None:
