@@ -22,17 +22,10 @@ class Grandchild:
         self.reap_end, self.reap = os.pipe()
         self.parent = os.fork()
         if self.parent == 0:
-            os.close(self.reap)
-            pid = os.fork()
-            if pid == 0:
-                os.read(self.go, 1)
-                os._exit(code)
-            os.write(tell, str(pid).encode())
-            os.read(self.reap_end, 1)
-            os.waitpid(pid, 0)
-            os.write(tell, b"reaped")
-            os.read(self.reap_end, 1)
-            os._exit(0)
+            try:
+                self._be_parent(code, tell)
+            finally:
+                os._exit(0)  # whatever happens: a fork must not go on with the tests
         self.told = told
         self.pid = int(os.read(told, 32))
         started = procfs.start_time(self.pid)
@@ -45,6 +38,18 @@ class Grandchild:
         assert poll.poll(5000)
         for fd in (go, tell, self.go):
             os.close(fd)
+
+    def _be_parent(self, code: int, tell: int) -> None:
+        os.close(self.reap)
+        pid = os.fork()
+        if pid == 0:
+            os.read(self.go, 1)
+            os._exit(code)
+        os.write(tell, str(pid).encode())
+        os.read(self.reap_end, 1)
+        os.waitpid(pid, 0)
+        os.write(tell, b"reaped")
+        os.read(self.reap_end, 1)
 
     def be_reaped(self) -> None:
         os.write(self.reap, b"!")
