@@ -305,3 +305,10 @@ class TestDelegatedCgroup:
         container.wait()
         container.delete().ok()
         assert not place.parent.exists()
+
+    @requires("cgroup2", "systemd")
+    @OURS
+    def test_is_below_the_scope_that_systemd_makes(self, box: Runtime, bundle: Bundle) -> None:
+        bundle.linux["cgroupsPath"] = f"system.slice:boxtest:{bundle.id}"
+        annotate(bundle.namespace("cgroup"), delegate="mine").args("/bin/cat", "/proc/self/cgroup")
+        assert box("--systemd-cgroup", "run", *box.bundle_args(bundle)).ok().out == "0::/mine\n"
