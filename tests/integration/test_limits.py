@@ -6,6 +6,7 @@ where the host has v2 and systemd.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import time
@@ -139,6 +140,7 @@ class TestPids:
         result = box.run(bundles(pids={"limit": -1}).shell("for i in 1 2 3 4 5 6 7 8 9 10; do sleep 0.1 & done; wait"))
         assert "can't fork" not in result.ok().err
 
+    @not_for("runc", reason="its own threads are too many to enter")
     def test_update_holds(self, box: Runtime, bundles: Callable[..., Bundle]) -> None:
         container = box.start(bundles(pids={"limit": 100}).shell("sleep 1000"))
         box("update", "--pids-limit", "5", container.id).ok()
@@ -155,7 +157,7 @@ class TestCpu:
         bundle = bundles(cpu={"quota": 30000, "period": 100000})
         container = box.start(bundle.shell(f"({BUSY}) & ({BUSY}) & echo up; {BUSY}"))
         assert container.readline() == "up"
-        assert share(container)[0] == pytest.approx(0.3, abs=0.1)
+        assert 0.1 < share(container)[0] < 0.45  # three that want all would have 2 and more
 
     def test_update_of_the_quota_holds(self, box: Runtime, bundles: Callable[..., Bundle]) -> None:
         container = busy(box, bundles(cpu={"quota": 20000, "period": 100000}))
@@ -263,22 +265,23 @@ class TestBlockIo:
         os.close(fd)
         return str(file)
 
+    # By the container's own clock: to start one takes seconds on an emulated machine.
+    READ = "read a _ < /proc/uptime; cat /mnt/data > /dev/null; read b _ < /proc/uptime; echo $a $b"
+
+    def seconds(self, told: str) -> float:
+        began, ended = told.split()
+        return float(ended) - float(began)
+
     def test_read_is_throttled(
         self, box: Runtime, bundles: Callable[..., Bundle], device: dict[str, int], data: str
     ) -> None:
         bundle = bundles(blockIO={"throttleReadBpsDevice": [{**device, "rate": 2 * MIB}]})
         bundle.mount("/mnt", "bind", str(Path(data).parent), "rbind", "ro")
-        began = time.monotonic()
-        box.run(
-            bundle.shell("dd if=/mnt/data of=/dev/null bs=64k iflag=direct 2>/dev/null || cat /mnt/data > /dev/null")
-        ).ok()
-        assert time.monotonic() - began > 1.2
+        assert self.seconds(box.run(bundle.shell(self.READ)).ok().out) > 1.2
 
     def test_read_without_a_limit_is_not(self, box: Runtime, bundles: Callable[..., Bundle], data: str) -> None:
         bundle = bundles().mount("/mnt", "bind", str(Path(data).parent), "rbind", "ro")
-        began = time.monotonic()
-        box.run(bundle.shell("cat /mnt/data > /dev/null")).ok()
-        assert time.monotonic() - began < 1.2
+        assert self.seconds(box.run(bundle.shell(self.READ)).ok().out) < 1.2
 
     def test_rate_of_zero_takes_the_limit_away(
         self, box: Runtime, bundles: Callable[..., Bundle], device: dict[str, int], data: str
@@ -286,11 +289,9 @@ class TestBlockIo:
         bundle = bundles(blockIO={"throttleReadBpsDevice": [{**device, "rate": MIB}]})
         bundle.mount("/mnt", "bind", str(Path(data).parent), "rbind", "ro")
         container = box.start(bundle.shell("sleep 1000"))
-        document = f'{{"blockIO": {{"throttleReadBpsDevice": [{{"major": {device["major"]}, "minor": {device["minor"]}, "rate": 0}}]}}}}'
-        box("update", "--resources", "-", container.id, input=document).ok()
-        began = time.monotonic()
-        container.exec("/bin/cat", "/mnt/data").ok()
-        assert time.monotonic() - began < 2
+        document = {"blockIO": {"throttleReadBpsDevice": [{**device, "rate": 0}]}}
+        box("update", "--resources", "-", container.id, input=json.dumps(document)).ok()
+        assert self.seconds(container.exec("/bin/sh", "-c", self.READ).ok().out) < 1.2
 
 
 def _controllers() -> set[str]:
