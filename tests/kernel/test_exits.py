@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import select
+import signal
 from collections.abc import Iterator
 
 import pytest
 
 from boxes.linux import exits, procfs
+from tests.support import reaper
 
 CODES = [0, 7, 255]
 
@@ -40,6 +42,7 @@ class Grandchild:
             os.close(fd)
 
     def _be_parent(self, code: int, tell: int) -> None:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # not the reaper of other tests
         os.close(self.reap)
         pid = os.fork()
         if pid == 0:
@@ -63,9 +66,10 @@ class Grandchild:
 
 @pytest.fixture(params=CODES)
 def grandchild(request: pytest.FixtureRequest) -> Iterator[tuple[Grandchild, int]]:
-    made = Grandchild(request.param)
-    yield made, request.param
-    made.close()
+    with reaper.paused():
+        made = Grandchild(request.param)
+        yield made, request.param
+        made.close()
 
 
 def test_status_is_told_before_the_parent_asks(grandchild: tuple[Grandchild, int]) -> None:
