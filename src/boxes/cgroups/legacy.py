@@ -93,6 +93,8 @@ class Legacy(Manager):
 
     def freeze(self, timeout: float = 10.0) -> None:
         """v1 has no event for the end of freezing: reading the state makes the kernel look, so that is repeated."""
+        if not self.directories:
+            super().freeze(timeout)
         if self._directory("freezer") is None:
             raise UnsupportedError("controller 'freezer' is not mounted, so the container cannot be paused")
         deadline = time.monotonic() + timeout
