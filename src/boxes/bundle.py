@@ -105,7 +105,9 @@ def write(package: str, installed: str | None = None) -> None:
     index = {
         name: (name, *module.facts, add(module.code)) for name, module in modules.items() if module.code is not None
     }
-    head = marshal.dumps((_finder(package), {"packs": packs, "index_place": add(index)}))
+    facts: dict[str, Any] = {"packs": packs, "index_place": add(index), "size": len(body)}
+    facts["identity"] = "\0".join((installed or package, sys.version, os.path.dirname(os.__file__)))
+    head = marshal.dumps((_finder(package), facts))
     _replace(path(package), len(head).to_bytes(4, "little") + head + body)
     _write_path(package)
 
@@ -119,7 +121,8 @@ def _write_path(package: str) -> None:
     interpreter = os.path.realpath(getattr(sys, "_base_executable", None) or sys.executable)
     library = os.path.dirname(os.__file__)
     lines = ["../start", library, f"{library}/lib-dynload"]
-    if os.path.isfile(interpreter):
+    plain = "#" not in package + library and library.isprintable() and library == library.strip()
+    if os.path.isfile(interpreter) and plain:  # the file has comments and no quotes
         name = interpreter.replace("/", "!")
         _replace(f"{package}/__pycache__/{name}._pth", "".join(f"{line}\n" for line in lines).encode())
 
@@ -228,6 +231,8 @@ def _replace(target: str, content: bytes) -> None:
     try:
         with open(fd, "wb") as file:
             file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
         os.rename(made, target)
     except OSError:
         os.unlink(made)

@@ -207,7 +207,10 @@ class Directory:
             return
         try:
             self._check_identity()
-            self._remove_tree()
+            if self.inode:
+                self._remove_tree()
+            else:
+                os.rmdir(self.path)
         except (FileNotFoundError, NotADirectoryError):
             pass  # gone, or never made
         for count in range(len(self.names) - 1, self.existing, -1):

@@ -182,7 +182,7 @@ class Manager:
         deadline = time.monotonic() + timeout
         for directory in self.directories:
             try:
-                _remove(directory, deadline)
+                _remove(directory, deadline, sure=self.needs_process or directory.inode != 0)
             finally:
                 directory.close()
 
@@ -314,9 +314,7 @@ def from_record(record: dict[str, Any]) -> Manager:
 
         return scope.from_record(record)
     directories = [Directory.from_record(found) for found in record["directories"]]
-    # One that was there before and has no inode was planned, and never entered: its processes are somebody else's.
-    shared = record["shared"] or any(not found.ours and not found.inode for found in directories)
-    return _manager(record["kind"])(directories, restricted=record["restricted"], shared=shared)
+    return _manager(record["kind"])(directories, restricted=record["restricted"], shared=record["shared"])
 
 
 def paths_of(layout: Layout, pid: int) -> list[tuple[str, bool]]:
@@ -376,7 +374,7 @@ def _some(pids: list[int]) -> str:
     return ", ".join(str(pid) for pid in pids[:4]) + more
 
 
-def _remove(directory: Directory, deadline: float) -> None:
+def _remove(directory: Directory, deadline: float, *, sure: bool) -> None:
     def removed() -> bool:
         try:
             directory.remove()
@@ -387,6 +385,9 @@ def _remove(directory: Directory, deadline: float) -> None:
         return True
 
     if removed():
+        return
+    if not sure:  # perhaps somebody else's; ours has at most a process that is ending
+        wait.until(removed, min(deadline, time.monotonic() + 1.0))
         return
     # A process has left its cgroup when its pidfd says that it ended. v2 tells of processes we cannot see as well.
     if wait.exits(directory.processes(), deadline) and removed():

@@ -197,8 +197,7 @@ class Creation:
         try:
             self.cgroups.make()
             self.journal |= {"cgroups": self.cgroups.record(), "frozen_sign": self.cgroups.frozen_sign()}
-            if self.cgroups.needs_process:
-                self.place.save(self.journal)  # nothing else tells whose a unit of this name is
+            self.place.save(self.journal)  # nothing else tells whose a cgroup or unit of this name is
             self.cgroups.apply(self.limits)
             self.cgroup_made = True
         except BoxesError as error:

@@ -85,4 +85,10 @@ def cgroups_of(journal: dict[str, Any]) -> Manager:
     """The cgroups a journal tells of; none, if creation was cut short before they were planned."""
     from boxes.cgroups import manager
 
-    return manager.from_record(journal["cgroups"]) if journal["cgroups"] else manager.disabled()
+    if not journal["cgroups"]:
+        return manager.disabled()
+    found = manager.from_record(journal["cgroups"])
+    # One without an inode may never have been made by us: its processes may be somebody else's.
+    made = found.needs_process or all(directory.inode for directory in found.directories)
+    found.shared = found.shared or not made
+    return found

@@ -49,6 +49,6 @@ def take_back(making: Creation) -> None:
 
 
 def _remove(cgroups: Manager, *, populated: bool) -> None:
-    if populated and not cgroups.shared:
+    if populated and not cgroups.shared and all(directory.inode for directory in cgroups.directories):
         cgroups.kill_all(_signal.SIGKILL)
     cgroups.remove(timeout=_PATIENCE)

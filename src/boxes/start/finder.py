@@ -14,7 +14,7 @@ import sys
 from _frozen_importlib import BuiltinImporter, ModuleSpec
 from _frozen_importlib_external import ExtensionFileLoader
 from marshal import loads
-from posix import pread, stat
+from posix import fstat, pread, stat
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,6 +28,15 @@ if TYPE_CHECKING:
     start: int  # where its body begins
     packs: dict[str, list[Place]]
     index_place: Place
+    identity: str  # of package and interpreter
+    size: int  # of the body
+
+
+if (
+    identity != "\0".join((sys.modules["boxes"].__path__[0], sys.version, sys.path[1]))
+    or fstat(fd).st_size != start + size
+):
+    raise ValueError("of another package or interpreter, or cut short")
 
 
 class Bundle:
