@@ -125,6 +125,7 @@ class TestPlace:
         plain("delete", "--force", bundle.id).ok()
         assert left() == []
 
+    @not_for("runc", reason="it waits, and does not end")
     def test_the_name_of_a_unit_that_lives_is_refused(self, box: Runtime, make_bundle: Callable[[], Bundle]) -> None:
         first, second = make_bundle().args(*STAY), make_bundle().args(*STAY)
         second.linux["cgroupsPath"] = first.linux["cgroupsPath"]
@@ -416,6 +417,7 @@ class TestEnd:
         container.delete().ok()
         assert left() == []
 
+    @not_for("runc", "crun", reason="they leave the failed unit")
     def test_systemctl_stop_ends_the_container(self, box: Runtime, bundle: Bundle) -> None:
         bundle.config["annotations"] = {"org.systemd.property.TimeoutStopUSec": "uint64 500000"}
         container = box.start(bundle.args(*STAY))
