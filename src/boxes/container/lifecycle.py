@@ -5,17 +5,16 @@
     kill           a signal
     delete  9-13   what create made is taken back; poststop hooks
 
-This is the only place that orders things; how each is done is elsewhere.
+This is the only place that orders things; how each is done is elsewhere: `creation.py`, `ending.py`, `foreground.py`.
 """
 
 from __future__ import annotations
 
 import _signal
-import errno
 
 from boxes import log
 from boxes import system as os
-from boxes.container import status
+from boxes.container import ending, status
 from boxes.container.options import CreateOptions
 from boxes.container.status import cgroups_of
 from boxes.container.store import START_SOCKET, Place, Store
@@ -34,8 +33,6 @@ if TYPE_CHECKING:
 __all__ = ["CreateOptions", "create", "delete", "kill", "run", "start", "state"]
 
 _HEAD_START = 0.03  # seconds a program has before its poststart hooks, which are to come after it
-_DYING = 1.0  # seconds that `delete` grants a process that is ending already
-_FORCED = 10.0  # seconds until `delete --force` gives up on a process that does not die
 
 
 # ---- create ----
@@ -93,7 +90,7 @@ def _start(place: Place, journal: dict[str, Any], config: dict[str, Any]) -> Non
     try:
         _begin(place, journal, config)
     except BoxesError:
-        _stop(journal)
+        ending.stop(journal)
         raise
 
 
@@ -108,7 +105,7 @@ def _run_poststart(journal: dict[str, Any], config: dict[str, Any]) -> None:
         os.close(pidfd)
     from boxes.container import hooks
 
-    hooks.run_all(config, "poststart", _oci(journal, status.RUNNING))
+    hooks.run_all(config, "poststart", status.oci(journal, status.RUNNING))
 
 
 def _begin(place: Place, journal: dict[str, Any], config: dict[str, Any]) -> None:
@@ -143,20 +140,7 @@ def _listen(journal: dict[str, Any], config: dict[str, Any], number: int, fds: l
     """inner's filter has a listener; it waits until an agent has got it."""
     from boxes.container import seccomp
 
-    seccomp.hand_over(config, _oci(journal, status.CREATED), journal["pid"], number, fds)
-
-
-def _stop(journal: dict[str, Any]) -> None:
-    """End a container whose start failed, and wait until it has ended."""
-    pidfd = procfs.open_process(journal["pid"], journal["started"])
-    if pidfd is None:
-        return
-    try:
-        _signal.pidfd_send_signal(pidfd, _signal.SIGKILL)
-    except ProcessLookupError:
-        pass
-    procfs.has_ended(pidfd, _FORCED)
-    os.close(pidfd)
+    seccomp.hand_over(config, status.oci(journal, status.CREATED), journal["pid"], number, fds)
 
 
 # ---- state, kill ----
@@ -184,11 +168,6 @@ def describe(journal: dict[str, Any], found: str) -> dict[str, Any]:
     return document
 
 
-def _oci(journal: dict[str, Any], name: str) -> dict[str, Any]:
-    pid = None if name == status.STOPPED else journal.get("pid")
-    return oci_state(journal["id"], name, pid, journal["bundle"], journal["annotations"])
-
-
 def kill(store: Store, id: str, signal: int, *, all: bool = False) -> None:
     """Send a signal to the container's process, or to all of its processes."""
     with store.peek(id) as place:
@@ -198,7 +177,7 @@ def kill(store: Store, id: str, signal: int, *, all: bool = False) -> None:
     if found == status.CREATING:
         raise StateError("container not running: it is being created")
     if all or shared_pids:
-        _kill_all(journal, signal)
+        ending.kill_all(journal, signal)
         if all and found == status.STOPPED:
             return
     if found == status.STOPPED:
@@ -227,16 +206,6 @@ def _kill_init(journal: dict[str, Any], signal: int, found: str) -> bool:
     finally:
         os.close(pidfd)
     return True
-
-
-def _kill_all(journal: dict[str, Any], signal: int) -> None:
-    cgroups = cgroups_of(journal)
-    try:
-        cgroups.kill_all(signal)
-    except StateError as error:
-        log.debug(str(error))
-    finally:
-        cgroups.close()
 
 
 # ---- delete ----
@@ -271,7 +240,7 @@ def _interrupt(store: Store, id: str) -> None:
         with store.peek(id) as place:
             journal = place.load()
             if status.of(place, journal) != status.STOPPED:
-                _destroy_processes(journal)
+                ending.destroy_processes(journal)
     except BoxesError as error:
         log.debug(f"ignoring: {error}")
 
@@ -280,8 +249,8 @@ def _delete(place: Place, journal: dict[str, Any], *, force: bool, ended: Sequen
     found = status.of(place, journal)
     if found != status.STOPPED or status.alive(journal):  # a process whose creation was cut short waits in vain
         if force or found == status.STOPPED:
-            _destroy_processes(journal)
-        elif not _is_dying(journal, found):
+            ending.destroy_processes(journal)
+        elif not ending.is_dying(journal, found):
             raise StateError(
                 f"cannot delete container '{place.id}' that is {found}: it is not stopped", hint="see --force"
             )
@@ -289,64 +258,7 @@ def _delete(place: Place, journal: dict[str, Any], *, force: bool, ended: Sequen
         from boxes.container import outcome
 
         outcome.keep(place, journal, *ended)
-    _release(place, journal)
-
-
-def _release(place: Place, journal: dict[str, Any]) -> None:
-    cgroups = cgroups_of(journal)
-    try:
-        if not journal["own_pids"] and not cgroups.shared and cgroups.processes():
-            cgroups.kill_all(_signal.SIGKILL)  # others may have outlived the init
-        cgroups.remove(timeout=_FORCED)
-    finally:
-        cgroups.close()
-    if "resctrl" in journal:
-        from boxes.container import lent
-
-        lent.release(journal)
-    if journal["poststop"] and journal["status"] == status.CREATED:
-        _run_poststop(place, journal)
-    place.remove()
-
-
-def _run_poststop(place: Place, journal: dict[str, Any]) -> None:
-    from boxes.container import hooks
-
-    try:
-        config = place.config()
-    except (OSError, BoxesError) as error:  # it cannot be had back, and the container is to go all the same
-        log.warning(f"ignoring: no hooks are run: {error}", pointer="/hooks/poststop")
-        return
-    hooks.run_all(config, "poststop", _oci(journal, status.STOPPED))
-
-
-def _destroy_processes(journal: dict[str, Any]) -> None:
-    _kill_all(journal, _signal.SIGKILL)
-    pid, started = journal.get("pid"), journal.get("started")
-    pidfd = None if pid is None or started is None else procfs.open_process(pid, started)
-    if pidfd is None:
-        return
-    try:
-        _signal.pidfd_send_signal(pidfd, _signal.SIGKILL)
-    except OSError as error:
-        if error.errno != errno.ESRCH:
-            raise refused("cannot kill the container", error) from error
-    try:
-        if not procfs.has_ended(pidfd, _FORCED):
-            raise StateError(f"process {pid} of the container does not end", hint="it may hang in the kernel (state D)")
-    finally:
-        os.close(pidfd)
-
-
-def _is_dying(journal: dict[str, Any], found: str) -> bool:
-    """Whether the process ends within a second, as it has been told to."""
-    pidfd = procfs.open_process(journal["pid"], journal["started"]) if journal.get("started") else None
-    if pidfd is None:
-        return True
-    try:
-        return procfs.is_ending(journal["pid"], pending=found == status.CREATED) and procfs.has_ended(pidfd, _DYING)
-    finally:
-        os.close(pidfd)
+    ending.release(place, journal)
 
 
 # ---- run ----

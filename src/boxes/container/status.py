@@ -92,3 +92,11 @@ def cgroups_of(journal: dict[str, Any]) -> Manager:
     made = found.needs_process or all(directory.inode for directory in found.directories)
     found.shared = found.shared or not made
     return found
+
+
+def oci(journal: dict[str, Any], name: str) -> dict[str, Any]:
+    """The state document as hooks and seccomp agents are given it: runtime.md, "State"."""
+    from boxes.spec.state import oci_state
+
+    pid = None if name == STOPPED else journal.get("pid")
+    return oci_state(journal["id"], name, pid, journal["bundle"], journal["annotations"])
