@@ -91,6 +91,11 @@ class TestMemory:
     def test_who_stays_below_it_is_not(self, box: Runtime, bundles: Callable[..., Bundle]) -> None:
         assert box.run(bundles(memory={"limit": 16 * MIB}).shell(FILL.format(4))).ok().out == "all\n"
 
+    @not_for("runc", "crun", reason="they say that something was killed, or nothing")
+    def test_too_little_to_start_is_named(self, box: Runtime, bundles: Callable[..., Bundle]) -> None:
+        result = box.run(bundles(memory={"limit": 4096}).args("/bin/true"))
+        result.refused("/linux/resources/memory/limit: 4096 bytes", "too little")
+
     def test_no_swap_beyond_the_limit(self, box: Runtime, bundles: Callable[..., Bundle]) -> None:
         bundle = bundles(memory={"limit": 16 * MIB, "swap": 16 * MIB})
         assert box.run(bundle.shell(FILL.format(64))).code in (1, 137)

@@ -48,7 +48,7 @@ def create(store: Store, id: str, options: CreateOptions) -> None:
 
 
 def _create(making: Creation) -> None:
-    from boxes.container import channel
+    from boxes.container import placement
 
     making.read()
     making.survey()
@@ -60,13 +60,22 @@ def _create(making: Creation) -> None:
     making.open_sources()
     making.spawn()
     try:
+        _build(making)
+    except InternalError as error:
+        raise placement.starved(error, making.cgroups, making.config) from error
+    making.record()
+
+
+def _build(making: Creation) -> None:
+    from boxes.container import channel
+
+    try:
         making.build()
     except BoxesError:
         channel.last_words(making.socket)
         raise
     making.run_hooks()
     making.wait_until_ready()
-    making.record()
 
 
 # ---- start ----
@@ -89,8 +98,13 @@ def start(store: Store, id: str) -> None:
 def _start(place: Place, journal: dict[str, Any], config: dict[str, Any]) -> None:
     try:
         _begin(place, journal, config)
-    except BoxesError:
+    except BoxesError as error:
         ending.stop(journal)
+        if isinstance(error, InternalError):
+            from boxes.container import placement
+
+            with cgroups_of(journal) as cgroups:
+                raise placement.starved(error, cgroups, config) from error
         raise
 
 

@@ -8,7 +8,7 @@ from boxes import system as os
 from boxes.cgroups import manager as managers
 from boxes.cgroups.settings import DeviceRules
 from boxes.container import host
-from boxes.errors import BoxesError, ServiceError, located
+from boxes.errors import BoxesError, ServiceError, StateError, located
 from boxes.plan.resources import settings
 
 TYPE_CHECKING = False
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from boxes.cgroups.settings import Setting
     from boxes.container.creation import Creation
     from boxes.container.options import CreateOptions
+    from boxes.errors import InternalError
     from boxes.plan.namespaces import Namespaces
 
     Limit = Setting | DeviceRules
@@ -53,6 +54,20 @@ def about(error: BoxesError, config: dict[str, Any]) -> BoxesError:
     """What is wrong with a cgroup is wrong with /linux/cgroupsPath, if nothing more is known."""
     asked = (config.get("linux") or {}).get("cgroupsPath")
     return located(error, "/linux/cgroupsPath") if asked and not isinstance(error, ServiceError) else error
+
+
+def starved(error: InternalError, cgroups: Manager, config: dict[str, Any]) -> BoxesError:
+    """Why a process ended without a word: the kernel may have killed it for want of memory."""
+    from boxes.cgroups import oom
+
+    memory = ((config.get("linux") or {}).get("resources") or {}).get("memory") or {}
+    if memory.get("limit") is None or not oom.kills(cgroups):
+        return error
+    return StateError(
+        f"{memory['limit']} bytes of memory are too little for the container to start",
+        pointer="/linux/resources/memory/limit",
+        hint="the kernel killed its first process",
+    )
 
 
 def complete(making: Creation) -> None:

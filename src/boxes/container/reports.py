@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 REPORT_READY, REPORT_EXECUTING, REPORT_ERROR, REPORT_CONSOLE, REPORT_LISTENER = range(1, 6)
 REPORT_SIZE = 16 + 4096
 _CMSG_CLOEXEC = 0x40000000  # MSG_CMSG_CLOEXEC
-_HINT = "was it killed, or is its memory limit too small for it to start?"
+_HINT = "was it killed?"
 
 
 class Report:
