@@ -90,3 +90,15 @@ def test_stopped_or_missing_one_is_refused(box: Runtime, bundle: Bundle) -> None
     ended.wait()
     box("stats", "--no-stream", ended.id).refused("not running")
     box("stats", "--no-stream", "nobody").refused("does not exist")
+
+
+def test_what_nobody_counts_is_not_zero(box: Runtime, bundle: Bundle) -> None:
+    bundle.linux.pop("resources", None)
+    box.globals = ("--cgroup-manager", "disabled")
+    container = box.start(bundle.shell("echo up; sleep 1000"))
+    (found,) = box("stats", "--no-stream", "--interval", "10ms", "-f", "json", container.id).json()
+    assert {name for name, value in found.items() if value is not None} == {"id", "status"}
+    line = box("stats", "--no-stream", "--interval", "10ms", container.id).ok().out.splitlines()[1]
+    assert line.split() == [container.id, "running"] + ["-"] * 8
+    text = box("stats", "-f", "prometheus", container.id).ok().out
+    assert "container_state" in text and "cpu_seconds" not in text

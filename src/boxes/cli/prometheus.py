@@ -19,6 +19,7 @@ def text(samples: list[Sample]) -> str:
         found = [
             f"boxes_{name}{_labels({'id': sample.id} | labels)} {_number(value)}"
             for sample in samples
+            if _COUNTED_BY.get(name.partition("_")[0], "") in sample.counted | {""}
             for labels, value in values(sample)
         ]
         if found:
@@ -109,6 +110,8 @@ def _hugetlb(sample: Sample) -> Labelled:
         yield {"size": size}, entry.get("usage", 0)
 
 
+# What a metric's name begins with, and the controller without which there is nothing to say.
+_COUNTED_BY = {"cpu": "cpu", "memory": "memory", "pids": "pids", "io": "blkio"}
 _METRICS: list[tuple[str, str, str, Callable[[Sample], Labelled]]] = [
     ("container_state", "gauge", "1 for the status that the container has.", _state),
     ("cpu_seconds_total", "counter", "CPU time used.", _cpu),

@@ -19,7 +19,8 @@ COMMAND = Command(
     "show what containers use",
     usage="[ID...]",
     description=(
-        "Of all that run, without ID. CPU is in percent of one, memory without what is given back when there is need.\n"
+        "Of all that run, without ID. CPU is in percent of one, memory without what is given back when there is need;\n"
+        "'-' is what nobody counts.\n"
         "'prometheus' is its text format, once: for a textfile collector, or to be served."
     ),
     options=(
@@ -84,21 +85,29 @@ def _table(rows: list[dict[str, Any]], *, live: bool) -> str:
 
 
 def _row(row: dict[str, Any]) -> tuple[str, ...]:
-    from boxes.cli.quantities import shown_size
-
     def percent(value: float | None) -> str:
         return "-" if value is None else f"{value:.1f}"
 
-    limit, pids = row["memory_limit"], row["pids_limit"]
+    pids = row["pids_limit"]
     return (
         row["id"],
         row["status"],
         percent(row["cpu_percent"]),
-        shown_size(row["working_set"]),
-        "-" if limit is None else shown_size(limit),
+        _size(row["working_set"]),
+        _size(row["memory_limit"]),
         percent(row["memory_percent"]),
-        str(row["pids"]) if pids is None else f"{row['pids']}/{pids}",
-        shown_size(row["io_read"]),
-        shown_size(row["io_write"]),
-        "-" if row["oom_kills"] is None else str(row["oom_kills"]),
+        _count(row["pids"]) if pids is None else f"{row['pids']}/{pids}",
+        _size(row["io_read"]),
+        _size(row["io_write"]),
+        _count(row["oom_kills"]),
     )
+
+
+def _size(value: int | None) -> str:
+    from boxes.cli.quantities import shown_size
+
+    return "-" if value is None else shown_size(value)
+
+
+def _count(value: int | None) -> str:
+    return "-" if value is None else str(value)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from boxes.cgroups import oom
+from boxes.cgroups.reading import directory_of
 from boxes.container.events import Watched
 from boxes.errors import NotFoundError, StateError
 
@@ -14,18 +15,33 @@ if TYPE_CHECKING:
 
     from boxes.container.store import Store
 
+_CONTROLLERS = ("cpu", "memory", "pids", "blkio")  # in v1's words; with v2 one cgroup is that of all
+_NAMES = (
+    "cpu_percent",
+    "cpu_usec",
+    "memory",
+    "working_set",
+    "memory_limit",
+    "memory_percent",
+    "pids",
+    "pids_limit",
+    "io_read",
+    "io_write",
+)
 _NO_LIMIT = 1 << 62  # what is above is what v1 or runc say for "none"
 
 
 class Sample:
-    """`data` is that of a "stats" event; `at` is of a clock that only goes on, in seconds."""
+    """`data` is that of a "stats" event, where what nobody counts is zero; `counted` has the controllers that do. `at`
+    is of a clock that only goes on, in seconds."""
 
-    def __init__(self, id: str, status: str, at: float, data: dict[str, Any], oom_kills: int | None) -> None:
-        self.id = id
-        self.status = status
-        self.at = at
-        self.data = data
-        self.oom_kills = oom_kills
+    def __init__(self, watched: Watched) -> None:
+        self.id = watched.id
+        self.status = watched.status
+        self.at = time.monotonic()
+        self.data: dict[str, Any] = watched.stats()["data"]
+        self.oom_kills = oom.kills(watched.cgroups)
+        self.counted = {name for name in _CONTROLLERS if directory_of(watched.cgroups, name) is not None}
 
     @property
     def cpu(self) -> float:
@@ -63,33 +79,49 @@ def _sample(store: Store, id: str) -> Sample:
     try:
         if not watched.lives:
             raise StateError(f"container '{id}' not running: it is {watched.status}")
-        return Sample(id, watched.status, time.monotonic(), watched.stats()["data"], oom.kills(watched.cgroups))
+        return Sample(watched)
     finally:
         watched.close()
 
 
 def summary(now: Sample, before: Sample | None) -> dict[str, Any]:
-    """The numbers that people look at first. `cpu_percent` is of one CPU, since `before`; None without."""
+    """The numbers that people look at first; None for what nobody counts. `cpu_percent` is of one CPU, since
+    `before`."""
+    found: dict[str, Any] = dict.fromkeys(_NAMES)
+    parts = {"cpu": _cpu, "memory": _memory, "pids": _pids, "blkio": _io}
+    for controller, part in parts.items():
+        if controller in now.counted:
+            found |= part(now, before)
+    return {"id": now.id, "status": now.status} | found | {"oom_kills": now.oom_kills}
+
+
+def _cpu(now: Sample, before: Sample | None) -> dict[str, Any]:
+    percent = None
+    if before is not None and now.at > before.at:
+        percent = round(100 * max(0.0, now.cpu - before.cpu) / (now.at - before.at), 2)
+    return {"cpu_percent": percent, "cpu_usec": round(now.cpu * 1e6)}
+
+
+def _memory(now: Sample, _: Sample | None) -> dict[str, Any]:
     memory = now.data["memory"]
     used = int(memory["usage"].get("usage", 0))
     raw = memory.get("raw", {})
     limit = now.memory_limit
-    percent = None
-    if before is not None and now.at > before.at:
-        percent = round(100 * max(0.0, now.cpu - before.cpu) / (now.at - before.at), 2)
     return {
-        "id": now.id,
-        "status": now.status,
-        "cpu_percent": percent,
-        "cpu_usec": round(now.cpu * 1e6),
         "memory": used,
         # without the pages of files that nobody has used lately: those are given back when there is need
         "working_set": max(0, used - int(raw.get("total_inactive_file", raw.get("inactive_file", 0)))),
         "memory_limit": limit,
         "memory_percent": None if limit is None else round(100 * used / limit, 2),
-        "pids": now.data["pids"].get("current", 0),
-        "pids_limit": now.data["pids"].get("limit"),
+    }
+
+
+def _pids(now: Sample, _: Sample | None) -> dict[str, Any]:
+    return {"pids": now.data["pids"].get("current", 0), "pids_limit": now.data["pids"].get("limit")}
+
+
+def _io(now: Sample, _: Sample | None) -> dict[str, Any]:
+    return {
         "io_read": now.moved("ioServiceBytesRecursive", "Read"),
         "io_write": now.moved("ioServiceBytesRecursive", "Write"),
-        "oom_kills": now.oom_kills,
     }
