@@ -372,3 +372,11 @@ def test_two_creates_with_one_id_at_once_make_one_container(box: Runtime, bundle
     wait_until(lambda: all(command.poll() is not None for command in commands), "four creates", 20)
     assert sorted(command.returncode for command in commands) == [0, 1, 1, 1]
     assert box.state(bundle.id)["status"] == "created"
+
+
+@not_for("runc", "crun", reason="runc names the file it writes first")
+def test_pid_file_that_cannot_be_written_is_named(box: Runtime, bundle: Bundle) -> None:
+    result, reader, _ = box.spawn("create", bundle, "--pid-file", "/nonexistent/pid")
+    os.close(reader)
+    result.refused("'/nonexistent/pid': no such file")
+    assert not (box.root / bundle.id).exists()

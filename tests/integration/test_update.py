@@ -119,7 +119,15 @@ class TestFlag:
         update(flag, "L3:0=f").refused("linux.intelRdt")
 
     @pytest.mark.parametrize(
-        "flags", [("--memory", "much"), ("--pids-limit", "x"), ("--cpu-quota", "1.5"), ("--memory", "-5")]
+        "flags",
+        [
+            ("--memory", "much"),
+            ("--pids-limit", "x"),
+            ("--cpu-quota", "1.5"),
+            ("--memory", "-5"),
+            ("--cpuset-cpus", "4000"),
+            ("--blkio-weight", "5"),
+        ],
     )
     @not_for("runc", "crun", reason="they take some of these")
     def test_value_that_is_none_is_refused(self, update: Updated, flags: tuple[str, str]) -> None:

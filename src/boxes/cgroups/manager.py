@@ -225,7 +225,8 @@ class Manager:
         if error.errno == errno.ENOENT:
             return self._missing(setting)
         stage = f"cannot set '{setting.file}' to '{setting.value}'"
-        return refused(stage, error, pointer=setting.pointer, hint=setting.hint)
+        hint = "more is in use" if error.errno == errno.EBUSY and setting.controller == "memory" else setting.hint
+        return refused(stage, error, pointer=setting.pointer, hint=hint)
 
     def _make(self, directory: Directory) -> bool:
         """Make one cgroup; False if it may not be made, and need not."""

@@ -154,7 +154,7 @@ def parse(command: Command, argv: Sequence[str], values: Values | None = None) -
 
 def check_count(command: Command, arguments: Sequence[str]) -> None:
     """Refuse too few and too many positional arguments."""
-    usage = f"usage: {_title(command)} {command.usage}"
+    usage = f"usage: {_title(command)} {command.usage}".rstrip()
     if len(arguments) < command.least:
         missing = [word for word in command.usage.split() if word.isalpha()][len(arguments) : command.least]
         raise UsageError(f"'{_title(command)}' needs {' and '.join(missing)}", hint=usage)

@@ -83,5 +83,7 @@ def mount(text: str) -> Mount:
     destination = rest[0] if rest and rest[0] else os.path.abspath(source)
     if not source or len(rest) > 2 or rest[1:] not in ([], ["ro"]) or not destination.startswith("/"):
         raise UsageError(f"flag --bind: '{text}' where SRC[:DST[:ro]] is wanted, DST absolute")
+    if not os.path.exists(source):
+        raise UsageError(f"flag --bind: there is no '{source}' on this host")
     options = ["rbind", "rnosuid", "rnodev", *(["rro"] if rest[1:] else [])]
     return {"destination": destination, "type": "none", "source": os.path.abspath(source), "options": options}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from boxes import log
 from boxes.cli.options import INT, SIZE, Command, Option
-from boxes.errors import UsageError
+from boxes.errors import BoxesError, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -70,8 +70,19 @@ def run(call: Call) -> int:
         log.warning("ignoring --kernel-memory: no kernel has this limit any more")
     rdt = {place: text for name, place in _RDT.items() if (text := call.options.text(name)) is not None}
     resources = flags if source is None else _from_file(source)
-    update.update(call.store(), call.id(), resources, rdt=rdt)
+    try:
+        update.update(call.store(), call.id(), resources, rdt=rdt)
+    except BoxesError as error:
+        raise _of_flag(error) if flags else error from None
     return 0
+
+
+def _of_flag(error: BoxesError) -> BoxesError:
+    """The same error, with the flag that asked for what is wrong in the place of the pointer."""
+    for option, (section, member, _) in _PLACES.items():
+        if error.pointer == f"/{section}/{member}":
+            error.message, error.pointer = f"flag --{option}: {error.message}", None
+    return error
 
 
 def _from_flags(call: Call) -> dict[str, Any]:
@@ -83,7 +94,10 @@ def _from_flags(call: Call) -> dict[str, Any]:
     if found:
         from boxes.spec import resources
 
-        resources.check(found)
+        try:
+            resources.check(found)
+        except BoxesError as error:
+            raise _of_flag(error) from None
     return found
 
 

@@ -231,7 +231,11 @@ def replace(path: str, content: bytes, mode: int = 0o600) -> None:
 
 def write_pid(path: str, pid: int) -> None:
     """A pid file: the number and no newline, since engines convert the whole of it."""
-    replace(os.abspath(path), str(pid).encode(), 0o644)
+    try:
+        replace(os.abspath(path), str(pid).encode(), 0o644)
+    except OSError as error:
+        error.filename = path  # not the name under which it was made
+        raise
 
 
 def _rename(made: str, path: str) -> None:
