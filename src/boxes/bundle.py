@@ -240,4 +240,7 @@ def _replace(target: str, content: bytes) -> None:
 
 
 if __name__ == "__main__":
-    write(os.path.abspath(sys.argv[1]))
+    try:
+        write(os.path.abspath(sys.argv[1]))
+    except OSError as error:
+        sys.exit(f"bundle.py: cannot write '{error.filename}': {error.strerror}")

@@ -105,6 +105,14 @@ class TestRecorded:
         assert found["ended"].startswith("20")
         assert outcome(box, container.id) == found
 
+    def test_time_is_told_also_of_one_whose_parent_has_not_asked(self, box: Runtime, bundle: Bundle) -> None:
+        with reaper.paused():
+            container = box.start(bundle.shell("exit 3"), "--record-exit")
+            wait_until(lambda: container.status == "stopped", "it does not end")
+            found = outcome(box, container.id)
+        assert how(found) == (3, None)
+        assert found["ended"].startswith("20")
+
     def test_detached_run(self, box: Runtime, bundle: Bundle) -> None:
         bundle.shell("while [ ! -e /tmp/go ]; do sleep 0.05; done; exit 5")
         container = box.create(bundle, "--detach", "--record-exit", verb="run")

@@ -72,10 +72,10 @@ def _outcome(
 ) -> dict[str, Any]:
     """Everybody's knowledge together; what was noted first stays, as it was noted nearest to the end."""
     used = outcome.usage(journal)
-    if facts.get("exit_code") is None and facts.get("signal") is None:
+    if facts.get("ended") is None:
         try:
             with store.peek(id) as place:
-                facts = keeper.read(place, journal) or facts
+                facts |= keeper.read(place, journal)
         except NotFoundError:
             pass  # deleted as soon as it ended; who did that has noted what there was
     known = outcome.note(record, used | facts)
