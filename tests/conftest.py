@@ -27,6 +27,7 @@ _numbers = itertools.count(1)
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "requires(*features): what the host must offer")
     config.addinivalue_line("markers", "red_for(*runtimes, reason): runtimes that have the defect which is tested for")
+    config.addinivalue_line("markers", "takes(seconds): until the test is thought to hang, where that is long")
     config.addinivalue_line("markers", "not_for(*runtimes, reason): runtimes that are known to differ, and in what")
 
 
@@ -52,14 +53,16 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 @pytest.fixture(autouse=True)
-def watchdog() -> Iterator[None]:
+def watchdog(request: pytest.FixtureRequest) -> Iterator[None]:
     """A test that hangs fails."""
+    mark = request.node.get_closest_marker("takes")
+    limit = mark.args[0] if mark else LIMIT
 
     def bark(number: int, frame: object) -> None:
-        raise TimeoutError(f"a test took more than {LIMIT} s")
+        raise TimeoutError(f"a test took more than {limit} s")
 
     signal.signal(signal.SIGALRM, bark)
-    signal.alarm(LIMIT)
+    signal.alarm(limit)
     yield
     signal.alarm(0)
 

@@ -8,12 +8,15 @@ from __future__ import annotations
 import os
 import subprocess
 
+import pytest
+
 from tests.support.bundle import Bundle
 from tests.support.host import cgroup_roots
 from tests.support.marks import requires
 from tests.support.runtime import Runtime, wait_until
 
 PAIRS = int(os.environ.get("BOXES_PAIRS", "25"))
+pytestmark = pytest.mark.takes(60 + 5 * PAIRS)  # where the processor is emulated
 
 
 def cgroups(*names: str) -> set[str]:
