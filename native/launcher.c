@@ -31,16 +31,20 @@
  * command line does not need. Modules come from one file of bytecode if there is a good one: boxes/bundle.py. */
 static const char START[] =
     "import sys,posix,marshal\n"
-    "d=sys.argv.pop(1)\n"
-    "p=sys.modules['boxes']=type(sys)('boxes');p.__path__=[d]\n"
     "try:\n"
-    " f=posix.open(d+'/__pycache__/bundle.'+sys.implementation.cache_tag,posix.O_RDONLY|posix.O_CLOEXEC)\n"
-    " n=int.from_bytes(posix.read(f,4),'little')\n"
-    " c,e=marshal.loads(posix.read(f,n))\n"
-    " exec(c,e|{'fd':f,'start':n+4})\n"
-    "except (OSError,ValueError,EOFError,TypeError):pass\n"
-    "from boxes.cli.main import main\n"
-    "main()";
+    " d=sys.argv.pop(1)\n"
+    " p=sys.modules['boxes']=type(sys)('boxes');p.__path__=[d]\n"
+    " try:\n"
+    "  f=posix.open(d+'/__pycache__/bundle.'+sys.implementation.cache_tag,posix.O_RDONLY|posix.O_CLOEXEC)\n"
+    "  n=int.from_bytes(posix.read(f,4),'little')\n"
+    "  c,e=marshal.loads(posix.read(f,n))\n"
+    "  exec(c,e|{'fd':f,'start':n+4})\n"
+    " except Exception:pass\n"
+    " from boxes.cli.main import main\n"
+    " main()\n"
+    "except BaseException as e:\n"
+    " posix.write(2,ascii('box: cannot start: %s: %s'%(type(e).__name__,e))[1:-1].encode()+b'\\n')\n"
+    " posix._exit(1)";
 
 /* Write a formatted string, or "" if it does not fit: no file has that name. */
 __attribute__((format(printf, 3, 4))) static const char *print(char *buffer, size_t size, const char *format, ...) {
@@ -113,6 +117,27 @@ static bool is_package(const char *package) {
            access(print(path, sizeof path, "%s/cli/main.pyc", package), F_OK) == 0;
 }
 
+/* Whether a file NAME._pth is as boxes/bundle.py writes it: an interpreter that is misled does not even start. Three
+ * lines: "../start", the library, and "/lib-dynload" below that. */
+static bool leads_to_library(const char *file) {
+    static char text[3 * PATH_MAX], library[PATH_MAX], expected[3 * PATH_MAX], module[PATH_MAX];
+    int fd = open(file, O_RDONLY | O_CLOEXEC);
+    ssize_t length = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
+    if (fd >= 0)
+        close(fd);
+    if (length < 0)
+        return false;
+    text[length] = '\0';
+    const char *second = strchr(text, '\n');
+    const char *end = second ? strchr(++second, '\n') : NULL;
+    if (!end)
+        return false;
+    print(library, sizeof library, "%.*s", (int)(end - second), second);
+    print(expected, sizeof expected, "../start\n%s\n%s/lib-dynload\n", library, library);
+    return strlen(text) == (size_t)length && strcmp(text, expected) == 0 &&
+           access(print(module, sizeof module, "%s/os.py", library), R_OK) == 0;
+}
+
 /* What the interpreter at `path` is told that it is: beside NAME it looks for NAME._pth, which says where its library is
  * and spares it the search. boxes/bundle.py writes that file, named after the interpreter. Without it, its own name. */
 static const char *name_of(const char *path, const char *package) {
@@ -123,7 +148,7 @@ static const char *name_of(const char *path, const char *package) {
         if (*c == '/')
             *c = '!';
     print(name, sizeof name, "%s/__pycache__/%s", package, resolved);
-    return access(print(file, sizeof file, "%s._pth", name), R_OK) == 0 ? name : path;
+    return leads_to_library(print(file, sizeof file, "%s._pth", name)) ? name : path;
 }
 
 /* Run `package` with the interpreter `python` ("python3.11" if the package is in such a folder, else "python3").

@@ -8,7 +8,8 @@ taken from the file as long as its source is the one that was compiled (by time 
 file, or with an old one, all works, later.
 
     file: u32 size of the head, head, body; all is marshalled, and offsets count from the body's beginning
-    head: (code of boxes/start/finder.py, {"packs": {verb or module: [(offset, size)]}, "index_place": (offset, size)})
+    head: (code of boxes/start/finder.py, {"packs": {verb or module: [(offset, size)]}, "index_place": (offset, size),
+        "size": of the body, "identity": of package and interpreter, "named": whether there is a file NAME._pth})
     packs: lists of entries, none so long that the memory to read it into were a new mapping
     entry: (name, path, is a package, time and size of the file, code), without code for an extension module; or (name,)
     index: {name: entry}, with the (offset, size) of the code in its place
@@ -20,6 +21,8 @@ from __future__ import annotations
 import __future__
 
 import ast
+import errno
+import fcntl
 import marshal
 import os
 import sys
@@ -106,10 +109,28 @@ def write(package: str, installed: str | None = None) -> None:
         name: (name, *module.facts, add(module.code)) for name, module in modules.items() if module.code is not None
     }
     facts: dict[str, Any] = {"packs": packs, "index_place": add(index), "size": len(body)}
-    facts["identity"] = "\0".join((installed or package, sys.version, os.path.dirname(os.__file__)))
+    facts["identity"] = "\0".join((installed or package, sys.version, _library()))
+    facts["named"] = _path_file(package) is not None
     head = marshal.dumps((_finder(package), facts))
-    _replace(path(package), len(head).to_bytes(4, "little") + head + body)
     _write_path(package)
+    _replace(path(package), len(head).to_bytes(4, "little") + head + body)
+
+
+def _library() -> str:
+    """Where the standard library is. `os` does not know: it is frozen, and for an interpreter under another's name, as
+    the launcher starts it, it says that it were beside that."""
+    return os.path.dirname(ast.__file__)
+
+
+def _path_file(package: str) -> str | None:
+    """The file that says it to the interpreter, or None if it cannot be said: the file has comments and no quotes."""
+    library = _library()
+    plain = "#" not in package + library and library.isprintable() and library == library.strip()
+    interpreter = os.path.realpath(getattr(sys, "_base_executable", None) or sys.executable)
+    name = os.path.basename(interpreter)
+    if not name.startswith("!"):  # else it runs under that name already
+        name = interpreter.replace("/", "!")
+    return f"{package}/__pycache__/{name}._pth" if plain and os.path.isfile(name.replace("!", "/")) else None
 
 
 def _write_path(package: str) -> None:
@@ -118,13 +139,10 @@ def _write_path(package: str) -> None:
     The launcher tells the interpreter NAME as its own; for that, NAME._pth is the whole of sys.path. It begins with a
     folder in which `encodings`, the first import of every interpreter, is a small file: boxes/start/encodings.py.
     """
-    interpreter = os.path.realpath(getattr(sys, "_base_executable", None) or sys.executable)
-    library = os.path.dirname(os.__file__)
-    lines = ["../start", library, f"{library}/lib-dynload"]
-    plain = "#" not in package + library and library.isprintable() and library == library.strip()
-    if os.path.isfile(interpreter) and plain:  # the file has comments and no quotes
-        name = interpreter.replace("/", "!")
-        _replace(f"{package}/__pycache__/{name}._pth", "".join(f"{line}\n" for line in lines).encode())
+    file = _path_file(package)
+    if file is not None:
+        lines = ["../start", _library(), f"{_library()}/lib-dynload"]
+        _replace(file, "".join(f"{line}\n" for line in lines).encode())
 
 
 def _parts(entries: list[tuple[object, ...]]) -> list[list[tuple[object, ...]]]:
@@ -220,23 +238,28 @@ def _extension(name: str, package: str) -> str | None:
     from importlib.machinery import EXTENSION_SUFFIXES
 
     inside = name.removeprefix("boxes.").replace(".", "/")
-    base = f"{package}/{inside}" if name.startswith("boxes.") else f"{os.path.dirname(os.__file__)}/lib-dynload/{name}"
+    base = f"{package}/{inside}" if name.startswith("boxes.") else f"{_library()}/lib-dynload/{name}"
     files = [base + suffix for suffix in EXTENSION_SUFFIXES]
     return next((file for file in files if os.path.isfile(file)), None)
 
 
 def _replace(target: str, content: bytes) -> None:
-    made = f"{target}.{os.getpid()}"
-    fd = os.open(made, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
-    try:
-        with open(fd, "wb") as file:
+    """Write a file whole or not at all. There is one name for new ones, which whoever writes has locked: what a killed
+    process has left there is used again. BlockingIOError if somebody else is at it."""
+    made = f"{target}.new"
+    with open(os.open(made, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644), "wb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if not os.path.samestat(os.fstat(file.fileno()), os.stat(made)):  # theirs, which has its own name by now
+            raise BlockingIOError(errno.EAGAIN, "another process has just written it", target)
+        try:
+            file.truncate()
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.rename(made, target)
-    except OSError:
-        os.unlink(made)
-        raise
+            os.rename(made, target)
+        except OSError:
+            os.unlink(made)
+            raise
 
 
 if __name__ == "__main__":

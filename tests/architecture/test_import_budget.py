@@ -60,10 +60,13 @@ def imported(box: Runtime, *args: str) -> set[str]:
     note = box.directory / "modules"
     note.unlink(missing_ok=True)
     program = [str(note), str(source.PACKAGE), "--root", str(box.root), *args]
-    command = ["/usr/bin/python3", "-I", "-S", "-c", NOTE + start_code(), *program]
+    told = next((source.PACKAGE / "__pycache__").glob("!*._pth"))  # as the launcher names the interpreter
+    command = [str(told).removesuffix("._pth"), "-I", "-S", "-c", NOTE + start_code(), *program]
     errors = box.directory / "errors"
     with open(errors, "wb") as err:
-        code = subprocess.run(command, env=ENVIRONMENT, stdin=-3, stdout=-3, stderr=err, timeout=20).returncode
+        code = subprocess.run(
+            command, env=ENVIRONMENT, executable="/usr/bin/python3", stdin=-3, stdout=-3, stderr=err, timeout=20
+        ).returncode
     assert code == 0, errors.read_text()
     return set(note.read_text().split())
 

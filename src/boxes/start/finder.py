@@ -30,13 +30,15 @@ if TYPE_CHECKING:
     index_place: Place
     identity: str  # of package and interpreter
     size: int  # of the body
+    named: bool  # whether the interpreter should know where its library is
 
 
 if (
     identity != "\0".join((sys.modules["boxes"].__path__[0], sys.version, sys.path[1]))
     or fstat(fd).st_size != start + size
+    or (named and sys.path[0][-6:] != "/start")
 ):
-    raise ValueError("of another package or interpreter, or cut short")
+    raise ValueError("of another package or interpreter, cut short, or without its other half")
 
 
 class Bundle:
