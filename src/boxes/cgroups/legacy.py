@@ -49,6 +49,7 @@ class Legacy(Manager):
                 raise refused("cannot prepare the cgroup of controller 'cpuset'", error) from error
         freezer = self._directory("freezer")
         if freezer is not None and freezer.read("freezer.state") != "THAWED\n":
+            self.shared = True  # with whoever froze it: not ours to thaw, nor to look for processes in
             raise StateError(f"the cgroup '{freezer.path}' is frozen", hint="thaw it first")
 
     def entries(self, *, born: bool) -> tuple[list[int], list[int]]:
