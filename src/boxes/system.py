@@ -73,6 +73,18 @@ def makedirs(path: str, mode: int, *, exist_ok: bool = False) -> None:
             raise
 
 
+def close(fd: int) -> None:  # type: ignore[no-redef]
+    """Whatever close(2) says, the descriptor is free: what it reports of a file's content is for `close_written`."""
+    try:
+        posix.close(fd)
+    except OSError as error:
+        if error.errno == 9:  # EBADF: a mistake of ours
+            raise
+
+
+close_written = posix.close
+
+
 def write_all(fd: int, content: bytes | memoryview) -> None:
     view = memoryview(content)
     while view:

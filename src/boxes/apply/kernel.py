@@ -55,4 +55,4 @@ def loopback_up(root: Root, operation: op.LoopbackUp) -> None:
         flags = unpack_from("=h", request, 16)[0]
         fcntl.ioctl(socket.fileno(), _SIOCSIFFLAGS, pack("=16sh22x", b"lo", flags | _IFF_UP))
     finally:
-        socket.close()
+        os.close(socket.detach())

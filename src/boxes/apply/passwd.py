@@ -7,18 +7,25 @@ host, which might ask a directory service, has a part in it.
 from __future__ import annotations
 
 import _stat as stat
+import errno
 
 from boxes import system as os
+from boxes.errors import refused
 from boxes.linux import path
 
+# Nothing of that name, or nothing that could be followed or opened.
+_NONE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EACCES, errno.EXDEV, errno.ENAMETOOLONG, errno.ENXIO}
 _LIMIT = 1 << 20  # bytes; a larger file is read so far
 
 
 def home(root: int, uid: int) -> str:
-    """`/` for a user that is not there, or a file that cannot be read: a container needs none."""
+    """`/` for a user that is not there, or a file that is not there or none to be read: a container needs none. What
+    fails otherwise says nothing of that user, and is an error."""
     try:
         text = _read(root)
-    except OSError:
+    except OSError as error:
+        if error.errno not in _NONE:
+            raise refused("cannot look for the user's home directory", error) from error
         return "/"
     return parse(text, uid) or "/"
 

@@ -30,9 +30,6 @@ def main() -> NoReturn:
     status = 1
     gc.disable()  # a millisecond of every start; what one command leaves behind goes with it
     try:
-        # A caller that ignores SIGCHLD would make waitpid fail with ECHILD: the kernel reaps by itself then.
-        _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
-        _fill_standard_descriptors()
         status = dispatch(sys.argv[1:])
     except KeyboardInterrupt:
         status = INTERRUPTED
@@ -47,6 +44,7 @@ def dispatch(argv: Sequence[str]) -> int:
     report = Report()
     failure = 1
     try:
+        _prepare()
         values: Values = {}
         try:
             options = parse(GLOBAL, argv, values)
@@ -98,6 +96,18 @@ def _print_help(about: Sequence[str]) -> int:
 
     write(help.of_verb(find(about[0]).COMMAND) if about else help.overview())
     return 0
+
+
+def _prepare() -> None:
+    # A caller that ignores SIGCHLD would make waitpid fail with ECHILD: the kernel reaps by itself then.
+    _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
+    sys.unraisablehook = _ignored
+    _fill_standard_descriptors()
+
+
+def _ignored(what: sys.UnraisableHookArgs) -> None:
+    """What Python cannot raise, it would print with a traceback."""
+    log.warning(f"ignoring: {what.err_msg or 'an error'}: {what.exc_value}")
 
 
 def _fill_standard_descriptors() -> None:

@@ -11,6 +11,7 @@ from _struct import pack, unpack
 
 from boxes import errors
 from boxes.errors import BoxesError, InternalError, refused
+from boxes.linux.sockets import close as close
 from boxes.linux.sockets import with_short_path
 from boxes.spec.document import dump, parse
 
@@ -33,18 +34,17 @@ def listen(path: str) -> _socket.socket:
         with_short_path(path, listening.bind)
         listening.listen(8)
     except OSError as error:
-        listening.close()
+        close(listening)
         raise refused("cannot make the start socket", error) from error
     return listening
 
 
 def say(socket: _socket.socket, word: str) -> None:
-    """Send a word. Raises what the other side said last, or InternalError, if it is gone."""
+    """Send a word. Raises what the other side said last if it is gone, else why the word could not be sent."""
     try:
         socket.send(b"!" + word.encode(), _socket.MSG_NOSIGNAL)
-    except OSError:
-        heard(receive(socket))
-        raise InternalError("the other process of this container is gone") from None
+    except OSError as error:
+        raise _unsaid(socket, error) from None
 
 
 def give(socket: _socket.socket, word: str, fds: list[int]) -> None:
@@ -52,9 +52,14 @@ def give(socket: _socket.socket, word: str, fds: list[int]) -> None:
     rights = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, pack(f"={len(fds)}i", *fds))] if fds else []
     try:
         socket.sendmsg([b"!" + word.encode()], rights, _socket.MSG_NOSIGNAL)
-    except OSError:
-        heard(receive(socket))
-        raise InternalError("the other process of this container is gone") from None
+    except OSError as error:
+        raise _unsaid(socket, error) from None
+
+
+def _unsaid(socket: _socket.socket, error: OSError) -> BoxesError:
+    """Nothing is waited for: if the other side is there, it waits for the word."""
+    last_words(socket)
+    return refused("cannot speak to the other process of this container", error)
 
 
 def take(socket: _socket.socket) -> tuple[str, list[int]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from boxes.errors import refused
-from boxes.linux.sockets import connect_stream, send_fd
+from boxes.linux.sockets import close, connect_stream, send_fd
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def _send(path: str, name: bytes, fd: int, stage: str, pointer: str | None = Non
         try:
             send_fd(socket, name, fd)
         finally:
-            socket.close()
+            close(socket)
     except OSError as error:
         raise refused(stage, error, pointer=pointer) from error
 

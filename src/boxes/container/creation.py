@@ -260,8 +260,8 @@ class Creation:
 
         self.pid, self.pidfd = stage.spawn(made, body, self._born)
         self.fds.add(self.pidfd)
-        theirs.close()
-        self.listening.close()
+        channel.close(theirs)
+        channel.close(self.listening)
         self.fds.close_one(self.waiting)  # the lock is inner's from here on: it ends when the program begins
 
     def _job(self, theirs: _socket.socket) -> builder.Job:

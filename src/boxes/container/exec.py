@@ -11,7 +11,7 @@ from boxes.cgroups import manager as managers
 from boxes.container import adjust, channel, foreground, host, joins, status, terminals
 from boxes.container.reports import Reports
 from boxes.container.store import Store, write_pid
-from boxes.errors import KernelError, StateError, UsageError, refused
+from boxes.errors import StateError, UsageError, refused
 from boxes.linux import procfs, syscalls
 from boxes.linux.fd import Fds, inherit, sealed
 from boxes.plan import exec as planned
@@ -88,12 +88,21 @@ def execute(store: Store, id: str, options: ExecOptions) -> int:
             gate = _gate(journal, options, fds)
             steps, cgroup = _plan(journal, config, process, options, pidfd, fds, store.runtime, gate)
             child = _spawn(steps, theirs, options, fds, cgroup)
-            theirs.close()
+            channel.close(theirs)
             reports = Reports(ours, lambda: steps)
             reports.listener = lambda number, fds, sender: _listen(journal, config, number, fds, sender)
-            pid, terminal = _begun(child, reports, gate)
-            ours.close()
-            return _after(pid, terminal, options, signals, fds)
+            try:
+                pid, terminal = _begun(child, reports, gate)
+                channel.close(ours)
+                pidfd = fds.add(os.pidfd_open(pid))
+                _tell(pid, pidfd, terminal, options)
+            except BaseException:
+                _reap(child, reports.sender)
+                raise
+            if options.detach:
+                return 0
+            terminal = None if options.console_socket is not None else terminal
+            return foreground.wait(pid, pidfd, terminal=terminal, signals=signals)
         finally:
             if signals is not None:
                 signals.close()
@@ -231,8 +240,10 @@ def _home(pid: int, uid: int) -> str:
     """As the container sees it now. Should the pid be another's by now, joining its namespaces fails."""
     try:
         root = os.open(f"/proc/{pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    except OSError:
-        return "/"
+    except OSError as error:
+        if error.errno in (2, 3):  # ENOENT, ESRCH
+            return "/"
+        raise refused("cannot look for the user's home directory", error) from error
     try:
         return passwd.home(root, uid)
     finally:
@@ -316,13 +327,9 @@ def _listen(journal: dict[str, Any], config: dict[str, Any], number: int, fds: l
 
 def _begun(child: int, reports: Reports, gate: Gate | None) -> tuple[int, int | None]:
     """(pid, master of its terminal) once the program runs."""
-    try:
-        if gate is not None:
-            gate.open(child)
-        terminal = reports.until_executed()
-    except Exception:
-        _reap(child, reports.sender)
-        raise
+    if gate is not None:
+        gate.open(child)
+    terminal = reports.until_executed()
     pid = reports.sender or child
     if pid != child:
         os.waitpid(child, 0)
@@ -332,33 +339,26 @@ def _begun(child: int, reports: Reports, gate: Gate | None) -> tuple[int, int | 
 def _reap(*pids: int) -> None:
     for pid in {pid for pid in pids if pid}:
         try:
-            os.kill(pid, _signal.SIGKILL)
-            os.waitpid(pid, 0)
+            if os.waitpid(pid, os.WNOHANG)[0] == 0:  # else the number could be another's by now
+                os.kill(pid, _signal.SIGKILL)
+                os.waitpid(pid, 0)
         except OSError:
-            pass  # it has ended, or there was none
+            pass  # it was waited for already
 
 
-def _after(pid: int, terminal: int | None, options: ExecOptions, signals: Any, fds: Fds) -> int:
-    pidfd = fds.add(os.pidfd_open(pid))
-    try:
-        if options.console_socket is not None and terminal is not None:
-            from boxes.container import console
+def _tell(pid: int, pidfd: int, terminal: int | None, options: ExecOptions) -> None:
+    """Whoever is to know of the process."""
+    if options.console_socket is not None and terminal is not None:
+        from boxes.container import console
 
-            console.send(options.console_socket, terminal)
-            os.close(terminal)
-            terminal = None
-        if options.pidfd_socket is not None:
-            from boxes.container import console
+        console.send(options.console_socket, terminal)
+        os.close(terminal)
+    if options.pidfd_socket is not None:
+        from boxes.container import console
 
-            console.send_pidfd(options.pidfd_socket, pidfd)
-        if options.pid_file is not None:
+        console.send_pidfd(options.pidfd_socket, pidfd)
+    if options.pid_file is not None:
+        try:
             write_pid(options.pid_file, pid)
-    except OSError as error:
-        _reap(pid)
-        raise refused("cannot write the pid file", error) from error
-    except KernelError:
-        _reap(pid)
-        raise
-    if options.detach:
-        return 0
-    return foreground.wait(pid, pidfd, terminal=terminal, signals=signals)
+        except OSError as error:
+            raise refused("cannot write the pid file", error) from error

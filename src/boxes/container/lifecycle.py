@@ -127,7 +127,7 @@ def _begin(place: Place, journal: dict[str, Any], config: dict[str, Any]) -> Non
     import _socket
 
     from boxes.container.reports import Reports
-    from boxes.linux.sockets import with_short_path
+    from boxes.linux.sockets import close, with_short_path
 
     if "process" not in config:
         raise StateError("the config has no process to start", pointer="/process")
@@ -141,7 +141,7 @@ def _begin(place: Place, journal: dict[str, Any], config: dict[str, Any]) -> Non
     except OSError as error:
         raise refused("cannot reach the container's init", error) from error
     finally:
-        socket.close()
+        close(socket)
 
 
 def _steps(journal: dict[str, Any], config: dict[str, Any]) -> Steps:
@@ -314,9 +314,18 @@ def run(store: Store, id: str, options: CreateOptions, *, detach: bool = False, 
                 )
             finally:
                 if not keep:
-                    delete(store, id, force=True, ended=making.ended)
+                    _delete_own(store, id, making.ended)
     if keep:
         from boxes.container import outcome
 
         outcome.keep_all(store, id, making.ended)
     return code
+
+
+def _delete_own(store: Store, id: str, ended: Sequence[int]) -> None:
+    """Nobody else will: what was lacking may be there again."""
+    try:
+        delete(store, id, force=True, ended=ended)
+    except (BoxesError, OSError) as error:
+        log.warning(f"trying again: {error}")
+        delete(store, id, force=True, ended=ended)

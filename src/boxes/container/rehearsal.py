@@ -55,17 +55,17 @@ def rehearse(check: Check, planned: Planned) -> list[BoxesError]:
     try:
         pid, pidfd = stage.spawn(made, lambda: _play(job), born.append)
         check.fds.add(pidfd)
-        theirs.close()
+        channel.close(theirs)
         _adjust(pid, check, found)
         _lend(pid, check, found)
         channel.say(ours, "go")
     except BoxesError as error:
-        theirs.close()
+        channel.close(theirs)
         found.append(error)
         for pid in born:
             os.kill(pid, _signal.SIGKILL)
     found += _heard(ours)
-    ours.close()
+    channel.close(ours)
     for pid in born:
         os.waitpid(pid, _WALL)
     return found

@@ -11,7 +11,7 @@ from _struct import pack, unpack_from
 from boxes import system as os
 from boxes.errors import BoxesError, InternalError, UnsupportedError, refused
 from boxes.linux import syscalls
-from boxes.linux.sockets import connect_stream, send_fd
+from boxes.linux.sockets import close, connect_stream, send_fd
 from boxes.plan import seccomp as planned
 from boxes.plan.seccomp import POINTER, Filter
 from boxes.spec.document import dump, parse
@@ -244,7 +244,7 @@ def hand_over(config: dict[str, Any], state: dict[str, Any], pid: int, number: i
         try:
             send_fd(socket, dump(message).encode(), fd)
         finally:
-            socket.close()
+            close(socket)
     except OSError as error:
         stage = "cannot hand the listener to the seccomp agent"
         raise refused(stage, error, pointer=f"{POINTER}/listenerPath") from error

@@ -112,7 +112,7 @@ def _end(pid: int) -> None:
 def guarded(stage: Stage, body: Callable[[], NoReturn]) -> NoReturn:
     """The child's whole life: it leaves by execve or _exit, and what went wrong goes to the runtime as data."""
     try:
-        stage.ours.close()
+        channel.close(stage.ours)
         body()
     except BoxesError as error:
         channel.say_error(stage.theirs, error)

@@ -102,8 +102,13 @@ class Store:
                 raise NotFoundError(f"container '{id}' does not exist") from None
             except OSError as error:
                 raise refused(f"cannot open container '{id}'", error) from error
-            _lock(fd, busy)
-            if os.fstat(fd).st_nlink:  # 0: it was deleted while we waited
+            try:
+                _lock(fd, busy)
+                there = os.fstat(fd).st_nlink  # 0: it was deleted while we waited
+            except BaseException:
+                os.close(fd)  # else this process would wait for itself the next time
+                raise
+            if there:
                 return Place(id, path, fd)
             os.close(fd)
 
@@ -153,13 +158,16 @@ class Place:
         self.close()
 
     def load(self) -> dict[str, Any]:
-        """The journal. Raises InternalError if it is not whole: `delete --force` then removes what it can."""
+        """The journal. Raises InternalError if it is not whole: `delete --force` then removes what it can. KernelError
+        if it cannot be read now, which says nothing about what there is to remove."""
         path = f"{self.state}/state.json"
         try:
             found = parse(_read(path), source=path)
         except FileNotFoundError:
             raise NotFoundError(f"container '{self.id}' does not exist", hint="its creation was cut short") from None
-        except (OSError, ConfigError) as error:
+        except OSError as error:
+            raise refused(f"cannot read the state of container '{self.id}'", error) from error
+        except ConfigError as error:
             hint = f"'box delete --force {self.id}' removes what there is"
             raise InternalError(
                 f"the state of container '{self.id}' cannot be read: {error}", path=path, hint=hint
@@ -221,12 +229,21 @@ def replace(path: str, content: bytes, mode: int = 0o600) -> None:
     try:
         try:
             os.write_all(fd, content)
-        finally:
+        except OSError:
             os.close(fd)
+            raise
+        os.close_written(fd)
         _rename(made, path)
     except OSError:
-        os.unlink(made)
+        _forget(made)
         raise
+
+
+def _forget(made: str) -> None:
+    try:
+        os.unlink(made)
+    except OSError:
+        pass  # why it is of no use is the error that counts
 
 
 def write_pid(path: str, pid: int) -> None:

@@ -11,6 +11,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
+def close(socket: _socket.socket) -> None:
+    """As `system.close`: `socket.close` would raise what close(2) says."""
+    os.close(socket.detach())
+
+
 def send_fd(socket: _socket.socket, message: bytes, fd: int) -> None:
     """One message with exactly one descriptor: what console sockets and pidfd sockets want."""
     socket.sendmsg([message], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, fd.to_bytes(4, "little", signed=True))])
@@ -22,7 +27,7 @@ def connect_stream(path: str) -> _socket.socket:
     try:
         with_short_path(path, socket.connect)
     except OSError as error:
-        socket.close()
+        close(socket)
         from boxes.linux.syscalls import rendered
 
         raise rendered(error, f'connect("{path}")') from None
