@@ -11,6 +11,8 @@ from pathlib import Path
 
 SUPPORT = Path(__file__).parent
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "boxes" / "tests"
+# Sources that take other options than the probe.
+OPTIONS = {"inject": ["-O2"], "enosys": ["-O2"], "linger": ["-static", "-nostdlib", "-Os", "-s"]}
 APPLETS = (
     "sh true false cat echo ls ln id env printenv stat readlink grep head wc sort mount umount mknod touch mkdir rmdir rm mv cp chmod chown "
     "sleep kill ps pwd sed awk cut tr test hostname uname tty stty ulimit dd find date od yes nproc setsid sync expr seq "
@@ -26,9 +28,11 @@ def _compiled(source: Path) -> Path:
     target = CACHE / f"{source.stem}-{digest}"
     if target.exists():
         return target
-    compiler = shutil.which("musl-gcc") or shutil.which("gcc") or "cc"
+    options = OPTIONS.get(source.stem)
+    compiler = (not options and shutil.which("musl-gcc")) or shutil.which("gcc") or "cc"
     partial = target.with_suffix(f".{os.getpid()}")
-    subprocess.run([compiler, "-static", "-Os", "-s", "-Wall", "-Wextra", "-o", partial, source], check=True)
+    options = options or ["-static", "-Os", "-s"]
+    subprocess.run([compiler, *options, "-Wall", "-Wextra", "-o", partial, source], check=True)
     partial.rename(target)
     return target
 

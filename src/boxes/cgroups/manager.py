@@ -12,7 +12,7 @@ from boxes.cgroups.directory import Directory
 from boxes.cgroups.settings import DeviceRules, Setting
 from boxes.errors import ConfigError, KernelError, StateError, UnsupportedError, UsageError, refused
 from boxes.linux.path import parts
-from boxes.linux.syscalls import rendered
+from boxes.linux.syscalls import pidfd_open, rendered
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -266,8 +266,8 @@ class Manager:
         try:
             for pid in pids:
                 try:
-                    fds[pid] = os.pidfd_open(pid)
-                except OSError:
+                    fds[pid] = pidfd_open(pid)
+                except ProcessLookupError:
                     continue  # it has ended
             # What is a member now, after its pidfd was opened, is the process that the pidfd is of.
             for pid in set(self.processes()).intersection(fds):

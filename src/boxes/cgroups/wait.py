@@ -61,7 +61,7 @@ def exits(pids: Iterable[int], deadline: float) -> bool:
         for pid in pids:
             try:
                 fds.append(os.pidfd_open(pid))
-            except OSError:
+            except ProcessLookupError:
                 continue  # it has ended
         poll = select.poll()
         for fd in fds:

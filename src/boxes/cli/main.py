@@ -70,11 +70,21 @@ def dispatch(argv: Sequence[str]) -> int:
         report.fail(error)
     except OSError as error:
         report.trace(error)
-        report.fail(refused("unexpected", error))
+        report.fail(refused(f"unexpected, at {_place(error)}", error))
     except Exception as error:  # noqa: BLE001 - the last stop: whatever it is, one line and an exit status
         report.trace(error)
-        report.fail(InternalError(f"internal error: {type(error).__name__}: {error}"))
+        report.fail(InternalError(f"internal error, at {_place(error)}: {type(error).__name__}: {error}"))
     return failure
+
+
+def _place(error: Exception) -> str:
+    """The file and line of the package that an error comes from."""
+    place, trace = "?", error.__traceback__
+    while trace is not None:
+        file = trace.tb_frame.f_code.co_filename
+        place = f"{file[file.rfind('/boxes/') + 1 :]}:{trace.tb_lineno}"
+        trace = trace.tb_next
+    return place
 
 
 def _check(options: Parsed) -> None:

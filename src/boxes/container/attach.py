@@ -13,6 +13,7 @@ import fcntl
 from boxes import system as os
 from boxes.cgroups import layout as layouts
 from boxes.container import status
+from boxes.linux.fd import memory
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ class Gate:
     def __init__(self, journal: dict[str, Any], below: str, fds: Fds) -> None:
         self.journal = journal
         self.below = below
-        self._held = fds.add(os.memfd_create("gate", os.MFD_CLOEXEC))
+        self._held = fds.add(memory("gate"))
         # A lock belongs to an open file description: this is another.
         self.fd = fds.add(os.open(f"/proc/self/fd/{self._held}", os.O_RDONLY | os.O_CLOEXEC))
         fcntl.flock(self._held, fcntl.LOCK_EX)

@@ -9,7 +9,7 @@ from boxes.container import adjust, channel, host, journals, placement, stage, s
 from boxes.container.store import START_SOCKET, write_pid
 from boxes.errors import BoxesError, ConfigError, refused
 from boxes.linux import procfs
-from boxes.linux.fd import Fds
+from boxes.linux.fd import Fds, memory
 from boxes.plan import refusals
 from boxes.plan.facts import Facts
 from boxes.plan.namespaces import Namespaces
@@ -227,7 +227,7 @@ class Creation:
 
         self.waiting = self.fds.add(status.hold(self.place))
         self.listening = channel.listen(f"{self.place.path}/{START_SOCKET}")
-        state = self.fds.add(os.memfd_create("state", os.MFD_CLOEXEC))
+        state = self.fds.add(memory("state"))
         root, old_root = self.fds.add(os.dup(state)), self.fds.add(os.dup(state))
         proc = self.fds.add(os.dup(state)) if self.labelled else -1
         return Descriptors(root, old_root, self.listening.fileno(), state, self.joins.get("mount", -1), proc=proc)

@@ -94,7 +94,7 @@ def execute(store: Store, id: str, options: ExecOptions) -> int:
             try:
                 pid, terminal = _begun(child, reports, gate)
                 channel.close(ours)
-                pidfd = fds.add(os.pidfd_open(pid))
+                pidfd = fds.add(syscalls.pidfd_open(pid))
                 _tell(pid, pidfd, terminal, options)
             except BaseException:
                 _reap(child, reports.sender)

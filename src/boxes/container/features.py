@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from boxes import system as os
 from boxes.linux import syscalls
+from boxes.linux.fd import memory
 from boxes.plan import features, seccomp
 from boxes.plan import seccomp_rules as rules
 
@@ -36,7 +37,7 @@ def _compiles(architecture: str, machine: str) -> bool:
     """Whether a filter can have it: libseccomp knows it, and its bytes are in this machine's order."""
     profile = {"defaultAction": "SCMP_ACT_ALLOW", "architectures": [architecture]}
     parts = rules.Parts(profile, machine, syscalls.seccomp_number)
-    fd = os.memfd_create("filter", os.MFD_CLOEXEC)
+    fd = memory("filter")
     try:
         return syscalls.seccomp_compile(parts.default, parts.encode(), fd)[1] == 0
     finally:

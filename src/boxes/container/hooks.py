@@ -12,7 +12,8 @@ import select
 from boxes import log
 from boxes import system as os
 from boxes.errors import BoxesError, HookError, refused
-from boxes.linux.fd import Fds, sealed
+from boxes.linux import syscalls
+from boxes.linux.fd import Fds, memory, sealed
 from boxes.plan.failures import hook_failed, hook_timed_out
 from boxes.spec.document import dump
 
@@ -91,7 +92,7 @@ def _open_output(config: dict[str, Any], name: str, fds: Fds) -> int:
 
 
 def _run_one(hook: dict[str, Any], pointer: str, document: int, builder: int = -1, outputs: Outputs = None) -> None:
-    output = os.memfd_create("hook", os.MFD_CLOEXEC)
+    output = memory("hook")
     out, err = outputs or (-1, -1)
     try:
         pid = _spawn(hook, pointer, document, output if out < 0 else out, output if err < 0 else err)
@@ -126,19 +127,36 @@ def _spawn(hook: dict[str, Any], pointer: str, document: int, out: int, err: int
 def _wait(pid: int, timeout: int | None, builder: int) -> int | None:
     """The exit code, negative for a signal; None if it had to be killed after `timeout` seconds."""
     late = False
-    if timeout is not None or builder >= 0:
-        pidfd = os.pidfd_open(pid)
+    try:
+        if timeout is not None or builder >= 0:
+            late = _is_late(pid, timeout, builder)
+    except BaseException:
+        _end(pid)
+        raise
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    return None if late else code
+
+
+def _is_late(pid: int, timeout: int | None, builder: int) -> bool:
+    """Wait for the hook's end, or for what ends it: too long a time, which is told, or the end of the builder."""
+    pidfd = syscalls.pidfd_open(pid)
+    try:
         poll = select.poll()
         for fd in (pidfd, builder):
             if fd >= 0:
                 poll.register(fd, select.POLLIN)
         ready = [fd for fd, _ in poll.poll(None if timeout is None else timeout * 1000)]
-        late = not ready
-        if pidfd not in ready:
-            os.kill(pid, _signal.SIGKILL)  # our child, not reaped yet: the pid is its own
+    finally:
         os.close(pidfd)
-    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    return None if late else code
+    if pidfd not in ready:
+        os.kill(pid, _signal.SIGKILL)  # our child, not reaped yet: the pid is its own
+    return not ready
+
+
+def _end(pid: int) -> None:
+    """One that cannot be waited for as it should be does not go on alone."""
+    os.kill(pid, _signal.SIGKILL)
+    os.waitpid(pid, 0)
 
 
 def _said(output: int) -> str:

@@ -11,6 +11,7 @@ from _struct import pack, unpack_from
 from boxes import system as os
 from boxes.errors import BoxesError, InternalError, UnsupportedError, refused
 from boxes.linux import syscalls
+from boxes.linux.fd import memory
 from boxes.linux.sockets import close, connect_stream, send_fd
 from boxes.plan import seccomp as planned
 from boxes.plan.seccomp import POINTER, Filter
@@ -198,7 +199,7 @@ def _compile(profile: dict[str, Any], flags: int) -> tuple[bytes, Held]:
         raise UnsupportedError(f"filters cannot be made on '{machine}'", pointer=POINTER)
     _probe(profile, flags)
     parts = rules.Parts(profile, machine, syscalls.seccomp_number)
-    fd = os.memfd_create("filter", os.MFD_CLOEXEC)
+    fd = memory("filter")
     try:
         taken, errno = syscalls.seccomp_compile(parts.default, parts.encode(), fd)
         if errno:
@@ -255,7 +256,7 @@ def hand_over(config: dict[str, Any], state: dict[str, Any], pid: int, number: i
 def _fetched(pid: int, number: int) -> int:
     """The listener of a process that its filter does not let send it: pidfd_getfd(2), Linux 5.6."""
     try:
-        pidfd = os.pidfd_open(pid)
+        pidfd = syscalls.pidfd_open(pid)
         try:
             return syscalls.pidfd_getfd(pidfd, number)
         finally:

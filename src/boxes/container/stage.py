@@ -97,7 +97,7 @@ def _spawn_staged(stage: Stage, builder: Callable[[], NoReturn], born: Callable[
     if not said.isdigit():
         raise InternalError(f"expected the builder's pid, not '{said}'")
     born(int(said))
-    return int(said), os.pidfd_open(int(said))
+    return int(said), syscalls.pidfd_open(int(said))
 
 
 def _end(pid: int) -> None:

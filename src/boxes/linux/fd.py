@@ -46,6 +46,14 @@ class Fds:
         self.close()
 
 
+def memory(name: str) -> int:
+    """A file that is nowhere but in memory: memfd_create(2)."""
+    try:
+        return os.memfd_create(name, k.MFD_CLOEXEC)
+    except OSError as error:
+        raise rendered(error, f'memfd_create("{name}")') from None
+
+
 def sealed(name: str, content: bytes, *, executable: bool = False) -> int:
     """A memfd with `content` that nobody can change any more: memfd_create(2), Linux 3.17.
 

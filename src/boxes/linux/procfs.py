@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 
 from boxes import system as os
+from boxes.linux import syscalls
 
 _PF_EXITING = 0x4  # <linux/sched.h>, of the flags in /proc/PID/stat
 _SIGKILL = 1 << 8  # in a mask of signals
@@ -36,11 +37,10 @@ def start_time(pid: int, proc: str = "/proc") -> int | None:
 def open_process(pid: int, started: int) -> int | None:
     """A pidfd of the process that began at `started`, or None if it has ended or the pid is another's by now."""
     try:
-        fd = os.pidfd_open(pid)
+        fd = syscalls.pidfd_open(pid)
     except OSError as error:
         if error.errno in (errno.ESRCH, errno.EINVAL):
             return None
-        error.filename = f"/proc/{pid}"
         raise
     # The order matters: once the pidfd is open, the start time read is that of its process or of nobody.
     if start_time(pid) == started:

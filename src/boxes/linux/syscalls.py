@@ -208,6 +208,10 @@ def make_device(directory: int, name: Path, mode: int, device: int) -> None:
         raise rendered(error, f"mknodat({described(directory, name)}, {shown})") from None
 
 
+def pidfd_open(pid: int) -> int:
+    return _checked(f"pidfd_open({pid})", os.pidfd_open, pid)
+
+
 def pidfd_getfd(pidfd: int, fd: int) -> int:
     """A duplicate of another process's descriptor (Linux 5.6). Needs the right to trace it."""
     return _checked(f"pidfd_getfd({pidfd}, {fd})", native.pidfd_getfd, pidfd, fd)

@@ -133,17 +133,17 @@ def test_exec_fails_with_255(box: Box) -> None:
 def test_unexpected_errors_are_one_line_without_a_traceback(box: Box) -> None:
     box.answers["start"] = TypeError("unsupported\noperand")
     assert box("start", "c1") == 1
-    assert box.err == "box: internal error: TypeError: unsupported\\noperand\n"
+    assert re.fullmatch(r"box: internal error, at \S+:\d+: TypeError: unsupported\\noperand\n", box.err)
     box.answers["start"] = PermissionError(13, "Permission denied", "/run/boxes")
     assert box("start", "c1") == 1
-    assert box.err == "box: unexpected: '/run/boxes': permission denied\n"
+    assert re.fullmatch(r"box: unexpected, at \S+:\d+: '/run/boxes': permission denied\n", box.err)
 
 
 def test_debug_shows_the_traceback_and_the_error_last(box: Box, tmp_path: Path) -> None:
     box.answers["start"] = TypeError("oops")
     assert box("--debug", "start", "c1") == 1
     assert "Traceback (most recent call last)" in box.err
-    assert box.err.endswith("\nbox: internal error: TypeError: oops\n")
+    assert box.err.endswith(": TypeError: oops\n") and "\nbox: internal error, at " in box.err
     path = tmp_path / "log.json"
     assert box("--debug", "--log", str(path), "--log-format=json", "start", "c1") == 1
     entries = [json.loads(line) for line in path.read_text().splitlines()]

@@ -1,0 +1,48 @@
+"""Kernels that lack a system call: what is below the oldest supported one is refused by the call's name, and leaves
+nothing; what has a substitute works. docs/kernel-features.md says which is which."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.support.bundle import Bundle
+from tests.support.enosys import prefix
+from tests.support.marks import not_for
+from tests.support.runtime import Runtime
+from tests.sweeps.shapes import confined
+
+pytestmark = not_for("runc", "crun", reason="they have other substitutes")
+
+# Everywhere since Linux 5.10, and without a substitute.
+NEEDED = "clone3 openat2 open_tree move_mount fsopen fsconfig fsmount pidfd_open pidfd_send_signal memfd_create execveat".split()
+REPLACED = "mount_setattr close_range renameat2".split()
+
+
+@pytest.mark.parametrize("call", NEEDED)
+def test_lack_of_a_call_without_substitute_is_told_by_its_name(box: Runtime, bundle: Bundle, call: str) -> None:
+    confined(bundle)
+    result = box.run(bundle, prefix=prefix(call))
+    if result.code == 0:  # pidfd_send_signal: no signal had to be sent
+        return
+    result.refused("function not implemented")
+    assert result.err.startswith("box: ") and result.err.count("\n") == 1
+    assert call in result.err or (call == "openat2" and "mkdir(" in result.err)  # it stands for the whole walk
+    assert not (box.root / bundle.id).exists()
+
+
+@pytest.mark.parametrize("calls", [*REPLACED, " ".join(REPLACED)])
+def test_lack_of_a_call_with_a_substitute_changes_nothing(box: Runtime, bundle: Bundle, calls: str) -> None:
+    confined(bundle)
+    expected = box.probe(bundle)
+    found = box.run(bundle, prefix=prefix(*calls.split())).report()
+    assert {key for key in expected if expected[key] != found[key]} <= {
+        "mountinfo",
+        "namespaces",
+        "fds",
+        "monotonic",
+        "boottime",
+    }
+    assert all(set(expected[key]) == set(found[key]) for key in ("namespaces", "fds"))
+    assert {mount.point: mount.options for mount in found.mounts().values()} == {
+        mount.point: mount.options for mount in expected.mounts().values()
+    }

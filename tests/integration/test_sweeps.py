@@ -1,0 +1,55 @@
+"""A verb of which one system call fails, or which is killed at one: a sample of what `python -m tests.sweeps` tries whole.
+
+Which points are tried says a seed, which is printed; BOXES_SEED repeats one, and with BOXES_SWEEP set all are tried.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+
+from tests.support.marks import not_for, requires
+from tests.support.runtime import executable
+from tests.sweeps.shapes import SHAPES
+from tests.sweeps.sweep import Job, sweep
+from tests.sweeps.verbs import VERBS
+
+pytestmark = [
+    not_for("runc", "crun", reason="they leave some of it"),
+    requires("cc"),
+    pytest.mark.skipif(os.uname().machine != "x86_64", reason="tests/support/inject.c is for x86-64"),
+]
+
+SEED = int(os.environ.get("BOXES_SEED") or 1)
+WHOLE = bool(os.environ.get("BOXES_SWEEP"))
+
+
+def holds(kind: str, verb: str, shape: str, limit: int) -> None:
+    """Nothing is wrong at any of the points; what loader and interpreter say before the runtime begins is theirs."""
+    print(f"BOXES_SEED={SEED}")
+    signal.alarm(3600 if WHOLE else 60)
+    outcome = sweep(Job(kind, verb, shape, executable(), limit=0 if WHOLE else limit, seed=SEED))
+    assert outcome.wrong() == []
+    assert outcome.reached >= 0.9 * outcome.points, "the runs differ too much"
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_verb_of_which_a_call_fails_is_done_or_says_why_and_leaves_nothing(verb: str) -> None:
+    holds("faults", verb, "confined", 12)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_create_of_which_a_call_fails_leaves_nothing(shape: str) -> None:
+    holds("faults", "create", shape, 8)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_verb_that_is_killed_leaves_nothing_that_delete_does_not_take_away(verb: str) -> None:
+    holds("kills", verb, "confined", 8)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_create_that_is_killed_leaves_nothing_that_delete_does_not_take_away(shape: str) -> None:
+    holds("kills", "create", shape, 8)

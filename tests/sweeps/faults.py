@@ -1,0 +1,91 @@
+"""Each system call of a verb fails once: 0 leaks, 0 hangs, 0 tracebacks, 0 silent failures."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+
+from tests.sweeps import points
+from tests.sweeps.points import Point, Traced
+from tests.sweeps.scene import Scene, end_children
+from tests.sweeps.verbs import Findings, Verb, attempt
+
+HANG = 2.0  # seconds
+DEADLINE = 6.0
+
+
+class Faults:
+    """A sweep over one verb. `ours`: errors are to be one line, and say whose they are."""
+
+    def __init__(self, scene: Scene, verb: Verb, *, error: str = "", ours: bool = True) -> None:
+        self.scene = scene
+        self.verb = verb
+        self.error = error
+        self.ours = ours
+        self.starting: set[Point] = set()  # before the runtime's own code
+
+    def points(self) -> list[Point]:
+        """All points, from a run without a failure; it also makes what is made once only."""
+        for _ in range(2):
+            self.verb.prepare()
+            found = points.record(self.scene.command(*self.verb.args()), self.scene.directory)
+            problems = attempt(self.verb.done)
+            self.scene.delete()
+            assert found.code == self.verb.success, f"{self.verb.name} gives {found.code}"
+            assert not problems, problems
+            self.scene.settle()
+        self.starting = set(found.points[: found.own])
+        return [point for point in found.points if point.call not in points.NEVER_FAIL]
+
+    def __call__(self, point: Point) -> tuple[bool, int, Findings]:
+        """Try one: whether it was reached, the exit status, and what is wrong. What is slow is tried again, as the
+        machine can be, too."""
+        reached, code, found = self.attempt(point)
+        if any(line.startswith("hang: ") for line in found):
+            return self.attempt(point)
+        return reached, code, found
+
+    def attempt(self, point: Point) -> tuple[bool, int, Findings]:
+        self.verb.prepare()
+        found: Findings = []
+        begun = time.monotonic()
+        try:
+            traced = points.run(
+                self.scene.command(*self.verb.args()), points.failing(point, self.error), self.scene.directory, DEADLINE
+            )
+            seconds = time.monotonic() - begun
+            if seconds > HANG:
+                found.append(f"hang: {seconds:.1f} s")
+            found += self._told(point, traced)
+            check = self.verb.done if traced.code == self.verb.success else self.verb.failed
+            kind = "wrong" if traced.code == self.verb.success else "left"
+            found += [f"{kind}: {line}" for line in attempt(check)]
+        except subprocess.TimeoutExpired:
+            found.append(f"hang: more than {DEADLINE} s")
+            traced = Traced(124, "", True)
+            end_children()
+        found += self._cleaned()
+        return traced.reached, traced.code, found
+
+    def _told(self, point: Point, traced: Traced) -> Findings:
+        if point in self.starting:  # these are the words of the loader and the interpreter, if they have any
+            told = "Traceback" if "Traceback" in traced.err else "nothing" if not traced.err else ""
+            return [f"start: {traced.code}: {told}"] if told and traced.code != self.verb.success else []
+        if "Traceback" in traced.err:
+            return [f"traceback: {traced.err[-300:]}"]
+        if traced.code == self.verb.success:
+            return []
+        if not traced.err.strip():
+            return [f"silent: {traced.code}"]
+        if self.ours and (not traced.err.startswith("box: ") or traced.err.count("\n") != 1):
+            return [f"lines: {traced.code}: {traced.err[:300]}"]
+        return []
+
+    def _cleaned(self) -> Findings:
+        """`delete --force` takes away whatever there is."""
+        done = self.scene.delete()
+        found = [f"delete: {done.err}"] if done.code and "Traceback" not in done.err else []
+        left = self.scene.settled()
+        if left:
+            self.scene.reset()
+        return found + [f"leak: {line}" for line in left]
