@@ -156,7 +156,7 @@ static const char *take_string(struct payload *payload) {
     return start;
 }
 
-/* Zeroes that become a NULL-terminated vector of `count` strings. */
+/* Room for a vector of `count` strings and its NULL, which take_strings fills. */
 static char **take_vector(struct payload *payload, uint32_t count) {
     return (char **)(uintptr_t)take(payload, (count + (size_t)1) * sizeof(char *));
 }
@@ -164,6 +164,7 @@ static char **take_vector(struct payload *payload, uint32_t count) {
 static void take_strings(struct payload *payload, char **vector, uint32_t count) {
     for (uint32_t i = 0; i < count; i++)
         vector[i] = (char *)(uintptr_t)take_string(payload);
+    vector[count] = NULL;
 }
 
 /* ---- the steps ---- */
