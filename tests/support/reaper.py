@@ -41,6 +41,14 @@ def paused() -> Iterator[None]:
         reap()
 
 
+def afresh() -> None:
+    """In a fork: nothing is paused here, and the children of before are another's."""
+    global _paused
+    _paused = 0
+    _own.clear()
+    ended.clear()
+
+
 def reap(*_: object) -> None:
     """Wait for the orphans that have ended. Also the handler of SIGCHLD."""
     if _paused:

@@ -10,7 +10,9 @@ from tests.sweeps import points
 from tests.sweeps.faults import DEADLINE, Faults
 from tests.sweeps.points import Point, Traced
 from tests.sweeps.scene import end_children
-from tests.sweeps.verbs import Findings
+from tests.sweeps.verbs import Findings, attempt
+
+KILLED = 137  # 128 + SIGKILL: the command itself
 
 
 class Kills(Faults):
@@ -22,8 +24,9 @@ class Kills(Faults):
         command = self.scene.command(*self.verb.args())
         try:
             traced = points.run(command, points.killing(point), self.scene.directory, DEADLINE)
-            if "Traceback" in traced.err:
-                found.append(f"traceback: {traced.err[-300:]}")
+            if traced.code not in (KILLED, self.verb.success):  # another of its processes was, and it takes all back
+                found += self._told(point, traced)
+                found += [f"left: {line}" for line in attempt(self.verb.failed)]
         except subprocess.TimeoutExpired:
             found.append(f"hang: more than {DEADLINE} s")
             traced = Traced(124, "", True)

@@ -66,10 +66,9 @@ class Scene:
         if runtime != CHECKOUT / "bin/box":
             return runtime
         prefix = self.directory / "prefix"
-        shutil.copytree(CHECKOUT / "src/boxes", prefix / "src/boxes", ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(CHECKOUT / "src/boxes", prefix / "src/boxes")
         shutil.copytree(CHECKOUT / "bin", prefix / "bin")
         package = str(prefix / "src/boxes")
-        subprocess.run(["/usr/bin/python3", "-m", "compileall", "-q", package], check=True)
         subprocess.run(["/usr/bin/python3", "-X", "no_debug_ranges", f"{package}/bundle.py", package], check=True)
         return prefix / "bin/box"
 

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tests.support import reaper
 from tests.sweeps.faults import Faults
 from tests.sweeps.kills import Kills
 from tests.sweeps.points import Point, of_any_task
@@ -58,6 +59,11 @@ class Outcome(NamedTuple):
 
 def sweep(job: Job, *, workers: int = 2, progress: Callable[[str], None] = lambda line: None) -> Outcome:
     """Try all points of a job, or its sample."""
+    with reaper.paused():  # the workers are waited for here
+        return _sweep(job, workers, progress)
+
+
+def _sweep(job: Job, workers: int, progress: Callable[[str], None]) -> Outcome:
     pipes = [_worker(job, number, workers) for number in range(workers)]
     total = Outcome(0, 0, Counter(), [])
     for pid, stream in pipes:
@@ -86,6 +92,7 @@ def _worker(job: Job, number: int, workers: int) -> tuple[int, Any]:
     code = 1
     try:
         os.close(reader)
+        reaper.afresh()
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.alarm(0)
         with os.fdopen(writer, "w", buffering=1) as out:
