@@ -6,9 +6,7 @@ CVE-2015-3630, CVE-2015-3631.
 
 from __future__ import annotations
 
-import subprocess
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,8 +14,8 @@ import pytest
 from tests.support.bundle import Bundle
 from tests.support.canaries import Outside
 from tests.support.marks import red_for, requires
-from tests.support.rootfs import probe_program
-from tests.support.runtime import ENVIRONMENT, Runtime
+from tests.support.racer import exchanged
+from tests.support.runtime import Runtime
 from tests.support.tally import Row, patience, size
 
 RED = red_for("runc", reason="1.1.5 is vulnerable")
@@ -120,17 +118,6 @@ def test_parameter_is_applied_where_it_belongs(box: Runtime, bundle: Bundle) -> 
     assert Path("/proc", PARAMETER).read_text() == before
 
 
-@contextmanager
-def exchanged(one: Path, other: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Two names trade places all the time, by renameat2(2)."""
-    racer = subprocess.Popen([probe_program("exchange"), one, other], env=ENVIRONMENT, stdin=-3)
-    try:
-        yield racer
-    finally:
-        racer.kill()
-        racer.wait()
-
-
 def test_proc_that_is_exchanged_meanwhile_takes_nothing(box: Runtime, bundle: Bundle, tally: Row) -> None:
     """The rootfs is another container's volume too: /proc is now a directory, now a link to a false one."""
     fake = false_proc(bundle)
@@ -141,7 +128,7 @@ def test_proc_that_is_exchanged_meanwhile_takes_nothing(box: Runtime, bundle: Bu
     rounds = size(20, 300, 10_000)
     patience(60, 200, 3600)
     refused = 0
-    with exchanged(bundle.rootfs / "proc", link):
+    with exchanged((bundle.rootfs / "proc", link)):
         for _ in range(rounds):
             result = box.run(bundle)
             assert (bundle.rootfs / "false" / PARAMETER).read_text() == "untouched"
