@@ -96,6 +96,8 @@ class Sight(NamedTuple):
 
 
 def watched(container: Container) -> list[Sight]:
+    """Let the watcher end, which goes through all of /proc once more, and hear what it saw."""
+    (container.bundle.rootfs / "tmp/stop").touch()
     found = []
     while (line := container.readline()) != "end":
         what, device, inode, name = line.split(" ", 3)
@@ -103,10 +105,10 @@ def watched(container: Container) -> list[Sight]:
     return found
 
 
-def watcher(box: Runtime, bundle: Bundle, seconds: int) -> Container:
+def watcher(box: Runtime, bundle: Bundle) -> Container:
     shutil.copyfile(probe_program("overwrite"), bundle.rootfs / "bin/overwrite")
     (bundle.rootfs / "bin/overwrite").chmod(0o755)
-    container = box.start(bundle.capabilities(*ODD).args("/bin/overwrite", str(seconds)))
+    container = box.start(bundle.capabilities(*ODD).args("/bin/overwrite", "/tmp/stop"))
     assert container.readline() == "ready"
     return container
 
@@ -125,8 +127,8 @@ def test_watcher_inside_reaches_nothing_of_the_host_during_execs(
     patience(60, 120, 300)
     if userns:
         bundle.user_namespace()
-    container = watcher(box, bundle, size(2, 10, 60))
-    count = size(20, 100, 500)
+    container = watcher(box, bundle)
+    count = size(15, 100, 500)
     for _ in range(count):
         box("exec", container.id, "/bin/true").ok()
     tally.tried(count)
@@ -137,9 +139,9 @@ def test_control_watcher_finds_the_runtimes_file_and_directories(box: Runtime, b
     """The same watcher, and nsenter with a descriptor of the host's open. A copy of it, since it may be written to."""
     copy = bundle.host_directory() / "nsenter"
     shutil.copy(shutil.which("nsenter") or "", copy)
-    container = watcher(box, bundle, 3)
+    container = watcher(box, bundle)
     outside = os.open(copy.parent, os.O_RDONLY | os.O_DIRECTORY)
-    command = [str(copy), "--target", str(container.pid), "--pid", "sleep", "1"]
+    command = [str(copy), "--target", str(container.pid), "--pid", "sleep", "0.3"]
     subprocess.run(command, env=ENVIRONMENT, pass_fds=[outside], check=True)
     os.close(outside)
     sights = watched(container)

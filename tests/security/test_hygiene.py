@@ -20,7 +20,7 @@ from tests.support.peers import version
 from tests.support.probe import Report
 from tests.support.rootfs import probe_program
 from tests.support.runtime import ENVIRONMENT, Runtime
-from tests.support.tally import Row
+from tests.support.tally import Row, some
 from tests.support.terminal import ConsoleSocket
 
 # A parent that ignores or blocks signals; these survive execve(2).
@@ -149,6 +149,7 @@ CALLERS: dict[str, str] = {
     "session": "os.setsid() if os.getpid() != os.getsid(0) else None",
     "unlikely to be killed": "open('/proc/self/oom_score_adj', 'w').write('-7')",
 }
+VERBS = ["run", "create", "exec"]
 # What differs, and why that is right.
 DIFFERING = {
     "fds": "numbers of inodes",
@@ -182,8 +183,7 @@ def seen_by(runtime: Runtime, bundle: Bundle, caller: str, verb: str) -> Report:
     return runtime.running_shell(bundle).exec("/bin/probe", prefix=prefix).report()
 
 
-@pytest.mark.parametrize("verb", ["run", "create", "exec"])
-@pytest.mark.parametrize("caller", CALLERS)
+@pytest.mark.parametrize("caller, verb", some([(caller, verb) for caller in CALLERS for verb in VERBS], 9))
 def test_what_is_inherited_is_what_runc_lets_through(
     box: Runtime, peer: Callable[[str], Runtime], make_bundle: Callable[[], Bundle], caller: str, verb: str
 ) -> None:

@@ -86,7 +86,7 @@ def mount_at(bundle: Bundle, destination: str) -> None:
         bundle.mount(destination, kind, kind)
 
 
-@pytest.mark.parametrize("destination, kind, readonly", some(ZOO, 60))
+@pytest.mark.parametrize("destination, kind, readonly", some(ZOO, 44))
 def test_planted_destination_leads_nowhere(
     box: Runtime, bundle: Bundle, outside: Outside, destination: str, kind: str, readonly: bool
 ) -> None:
@@ -129,7 +129,7 @@ def test_control_populates_a_dev_that_is_a_symlink(
 
 
 @pytest.mark.parametrize("target", ["marker", "deep", "missing"])
-@pytest.mark.parametrize("link", some(NAMES, 10))
+@pytest.mark.parametrize("link", some(NAMES, 8))
 @not_for("crun", reason="1.8 is vulnerable")
 def test_names_that_the_runtime_makes_are_not_followed(
     box: Runtime, bundle: Bundle, outside: Outside, link: str, target: str

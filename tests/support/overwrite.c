@@ -1,6 +1,6 @@
 /* Look, from inside a container, for ways to the files and directories of others: what it finds it prints.
  *
- *   overwrite SECONDS    Again and again, for each other process, look at its exe, its root, its working
+ *   overwrite STOP       Until there is a file STOP, again and again, for each other process, look at its exe, its root, its working
  *                        directory and its descriptors. Prints, once each:
  *                            exe DEVICE INODE NAME      what it runs
  *                            map DEVICE INODE NAME      what it has mapped
@@ -14,10 +14,8 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 enum { MANY = 256 };
@@ -106,12 +104,11 @@ int main(int argc, char **argv)
 {
     if (argc != 2)
         return 2;
-    double end = (double)time(NULL) + atof(argv[1]);
     char self[16];
     snprintf(self, sizeof self, "%d", getpid());
     printf("ready\n");
     fflush(stdout);
-    while ((double)time(NULL) < end) {
+    while (access(argv[1], F_OK) < 0) {
         DIR *proc = opendir("/proc");
         for (struct dirent *entry; proc && (entry = readdir(proc));)
             if (isdigit((unsigned char)entry->d_name[0]) && strcmp(entry->d_name, self))
