@@ -18,7 +18,8 @@ import pytest
 
 from tests.support.bundle import Bundle
 from tests.support.canaries import runtime_files
-from tests.support.marks import not_for
+from tests.support.marks import not_for, requires
+from tests.support.probe import CAPABILITIES
 from tests.support.rootfs import probe_program
 from tests.support.runtime import ENVIRONMENT, Container, Runtime
 from tests.support.tally import Row, patience, size
@@ -146,6 +147,43 @@ def test_control_watcher_finds_the_runtimes_file_and_directories(box: Runtime, b
     os.close(outside)
     sights = watched(container)
     tally.red("nsenter with an open directory", {sight.what for sight in of_the_host(sights, copy)} >= {"dir"})
+
+
+# What taking a session, a terminal, an identity and limits needs: process.session and process.identity.
+TO_ENTER = "CHOWN DAC_OVERRIDE SETGID SETUID SETPCAP SYS_NICE SYS_RESOURCE".split()
+
+
+def seen_capabilities(sights: list[Sight]) -> set[str]:
+    """The names of all that any process was seen with, and the watcher has not."""
+    mask = 0
+    for sight in sights:
+        mask |= sight.inode if sight.what == "caps" else 0
+    names = {name for number, name in enumerate(CAPABILITIES) if mask >> number & 1}
+    return names - {name.removeprefix("CAP_") for name in ODD}
+
+
+@requires("strace")
+@pytest.mark.parametrize("userns", [False, True])
+@pytest.mark.parametrize("call", ["setsid", "setresuid", "umask", "capset"])
+def test_what_joins_has_no_capability_left_that_it_does_not_need(
+    box: Runtime, bundle: Bundle, call: str, userns: bool
+) -> None:
+    """Who has CAP_SYS_PTRACE inside can trace it, and so have these: none by which a container is left."""
+    if userns:
+        bundle.user_namespace()
+    container = watcher(box, bundle)
+    slow = ("strace", "-f", "-qq", "-o", "/dev/null", "-e", f"trace={call}", "-e", f"inject={call}:delay_enter=30ms")
+    box("exec", container.id, "/bin/true", prefix=slow).ok()
+    seen = seen_capabilities(watched(container))
+    assert seen <= set(TO_ENTER)
+    assert seen or call in ("umask", "capset"), "nothing was seen: this test proves nothing"
+
+
+def test_control_joins_with_all_capabilities(box: Runtime, bundle: Bundle, tally: Row) -> None:
+    container = watcher(box, bundle)
+    command = ["nsenter", "--target", str(container.pid), "--pid", "sleep", "0.3"]
+    subprocess.run(command, env=ENVIRONMENT, check=True)
+    tally.red("nsenter with all capabilities", "SYS_MODULE" in seen_capabilities(watched(container)))
 
 
 class TestImage:

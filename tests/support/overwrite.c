@@ -6,6 +6,7 @@
  *                            map DEVICE INODE NAME      what it has mapped
  *                            write DEVICE INODE NAME    one of these, which then could be opened to be written to
  *                            dir DEVICE INODE NAME      a directory behind a descriptor, root or working directory
+ *                            caps 0 MASK NAME           what it is permitted, so that who traces it gets that
  *
  * Nothing is written to, whatever can be opened.
  */
@@ -75,9 +76,35 @@ static void reopen(void)
     }
 }
 
+/* The permitted capabilities of a process, if nobody had these before; everybody may read that. */
+static void permitted(const char *pid)
+{
+    static unsigned long long masks[MANY];
+    static int masks_seen;
+    char path[300], line[256], name[32] = "?";
+    unsigned long long mask = 0;
+    snprintf(path, sizeof path, "/proc/%s/status", pid);
+    FILE *status = fopen(path, "re");
+    while (status && fgets(line, sizeof line, status)) {
+        sscanf(line, "Name: %31[^\n]", name);
+        sscanf(line, "CapPrm: %llx", &mask);
+    }
+    if (status)
+        fclose(status);
+    for (int i = 0; i < masks_seen; i++)
+        if (masks[i] == mask)
+            return;
+    if (masks_seen == MANY)
+        return;
+    masks[masks_seen++] = mask;
+    printf("caps 0 %llu %s\n", mask, name);
+    fflush(stdout);
+}
+
 static void look_at(const char *pid)
 {
     char path[300];
+    permitted(pid);
     snprintf(path, sizeof path, "/proc/%s/exe", pid);
     look(path, "exe", 1);
     snprintf(path, sizeof path, "/proc/%s/root", pid);
