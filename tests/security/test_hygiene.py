@@ -200,7 +200,7 @@ def test_control_is_started_by_an_interpreter(tally: Row) -> None:
     code = "import os, sys; os.execv(sys.argv[1], sys.argv[1:])"
     command = ["/usr/bin/python3", "-c", code, str(probe_program())]
     seen = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
-    tally.red("naive exec from python3", seen["signals_ignored"] == [13, 25])
+    tally.red("naive exec from python3", set(seen["signals_ignored"]) >= {13, 25})
 
 
 def test_terminal_of_the_caller_is_not_the_containers(box: Runtime, bundle: Bundle) -> None:
