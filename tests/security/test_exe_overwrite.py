@@ -164,7 +164,7 @@ def seen_capabilities(sights: list[Sight]) -> set[str]:
 
 @requires("strace")
 @pytest.mark.parametrize("userns", [False, True])
-@pytest.mark.parametrize("call", ["setsid", "setresuid", "umask", "capset"])
+@pytest.mark.parametrize("call", ["setsid", "setresuid", "capset"])
 def test_what_joins_has_no_capability_left_that_it_does_not_need(
     box: Runtime, bundle: Bundle, call: str, userns: bool
 ) -> None:
@@ -172,11 +172,12 @@ def test_what_joins_has_no_capability_left_that_it_does_not_need(
     if userns:
         bundle.user_namespace()
     container = watcher(box, bundle)
-    slow = ("strace", "-f", "-qq", "-o", "/dev/null", "-e", f"trace={call}", "-e", f"inject={call}:delay_enter=30ms")
-    box("exec", container.id, "/bin/true", prefix=slow).ok()
+    slow = ("strace", "-f", "-qq", "-o", "/dev/null", "-e", f"trace={call}", "-e", f"inject={call}:delay_enter=100ms")
+    for _ in range(3):  # the watcher may not have got a CPU in that time
+        box("exec", container.id, "/bin/true", prefix=slow).ok()
     seen = seen_capabilities(watched(container))
     assert seen <= set(TO_ENTER)
-    assert seen or call in ("umask", "capset"), "nothing was seen: this test proves nothing"
+    assert seen, "nothing was seen: this test proves nothing"
 
 
 def test_control_joins_with_all_capabilities(box: Runtime, bundle: Bundle, tally: Row) -> None:

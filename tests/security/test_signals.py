@@ -110,10 +110,10 @@ def test_ignored_and_blocked_signals_of_the_caller_end_nothing_early(
 def test_control_takes_an_interrupted_call_for_its_end(tally: Row) -> None:
     """A C program's read, as PEP 475 found Python's to be: a signal with a handler, and what it waited for is lost."""
     code = (
-        "import ctypes, os, signal, sys; libc = ctypes.CDLL(None, use_errno=True)\n"
+        "import ctypes, os, signal; libc = ctypes.CDLL(None, use_errno=True)\n"
         "signal.signal(signal.SIGUSR1, lambda *a: None); signal.siginterrupt(signal.SIGUSR1, True)\n"
         "r, w = os.pipe(); print('ready', flush=True)\n"
-        "n = libc.read(r, ctypes.create_string_buffer(8), 8); sys.exit(7 if n < 0 and ctypes.get_errno() == 4 else 0)"
+        "n = libc.read(r, ctypes.create_string_buffer(8), 8); os._exit(7 if n < 0 and ctypes.get_errno() == 4 else 0)"
     )
     process = subprocess.Popen(["/usr/bin/python3", "-c", code], stdout=subprocess.PIPE)
     assert process.stdout is not None
