@@ -10,6 +10,7 @@ import _socket
 from _struct import pack, unpack
 
 from boxes import errors
+from boxes import system as os
 from boxes.errors import BoxesError, InternalError, refused
 from boxes.linux.sockets import close as close
 from boxes.linux.sockets import with_short_path
@@ -31,6 +32,7 @@ def listen(path: str) -> _socket.socket:
     """The socket `start` will knock at. It needs no name in the container: inner inherits it."""
     listening = _socket.socket(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
     try:
+        os.fchmod(listening.fileno(), 0o600)  # what bind(2) makes has this mode, less the caller's umask
         with_short_path(path, listening.bind)
         listening.listen(8)
     except OSError as error:

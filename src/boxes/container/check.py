@@ -95,6 +95,7 @@ class Check:
             from boxes.container import joins
 
             self.joins = joins.open_all(self.namespaces, self.fds)
+            joins.spare_own(self.config, self.joins)
         self.facts = Facts(
             id=_NAME,
             bundle=self.bundle,

@@ -120,6 +120,7 @@ class Creation:
             from boxes.container import joins
 
             self.joins = joins.open_all(self.namespaces, self.fds)
+            joins.spare_own(self.config, self.joins)
         self.facts = Facts(
             id=self.id,
             bundle=self.bundle,

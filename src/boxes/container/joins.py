@@ -36,6 +36,30 @@ def open_all(namespaces: Namespaces, fds: Fds) -> dict[str, int]:
     return opened
 
 
+def spare_own(config: dict[str, Any], opened: dict[str, int]) -> None:
+    """Raise ConfigError for what would change a namespace which is joined, and is the one that the runtime is in: by
+    whatever path it is named, it is the host's. `opened`: descriptors by kind."""
+    for kind, pointer in _changes(config):
+        if kind in opened and _is_own(opened[kind], kind):
+            raise ConfigError(
+                f"the {kind} namespace that is joined is the host's, which it would change", pointer=pointer
+            )
+
+
+def _changes(config: dict[str, Any]) -> list[tuple[str, str]]:
+    """(kind of namespace, pointer) of what the config sets in one."""
+    linux = config.get("linux") or {}
+    found = [("uts", f"/{name}") for name in ("hostname", "domainname") if config.get(name)]
+    found += [("network", "/linux/netDevices")] if linux.get("netDevices") else []
+    names = linux.get("sysctl")
+    if names:
+        from boxes.spec import sysctl
+        from boxes.spec.kinds import child
+
+        found += [(sysctl.namespace_of(sysctl.parts(name) or ()) or "", child("/linux/sysctl", name)) for name in names]
+    return found
+
+
 def _open(join: Join) -> int:
     where = f"{join.pointer}/path"
     try:

@@ -241,6 +241,8 @@ def delete(store: Store, id: str, *, force: bool = False, ended: Sequence[int] =
             if not force:
                 raise
             log.warning(f"removing what there is: {error}")
+            if isinstance(error, InternalError):
+                log.warning("the container's processes and cgroups, if there are any, are known no more and stay")
             place.check_ours()
             place.remove()
             return

@@ -225,7 +225,14 @@ def _lock(fd: int, busy: Callable[[], None] | None) -> None:
 def replace(path: str, content: bytes, mode: int = 0o600) -> None:
     """Write a file so that a reader finds the old or the new content, never part of one: rename(2)."""
     made = f"{path}.{os.getpid()}.new"
-    fd = os.open(made, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    try:
+        fd = os.open(made, flags, mode)
+    except (
+        FileExistsError
+    ):  # a killed one's; or planted, since a pid file may lie where others write, and its name is known
+        os.unlink(made)
+        fd = os.open(made, flags, mode)
     try:
         try:
             os.write_all(fd, content)

@@ -21,7 +21,19 @@ NAMES = (
     "MAC_ADMIN SYSLOG WAKE_ALARM BLOCK_SUSPEND AUDIT_READ PERFMON BPF CHECKPOINT_RESTORE"
 ).split()
 _NUMBERS = {f"CAP_{name}": number for number, name in enumerate(NAMES)}
+_EPERM = 1
 _SETS = ("bounding", "effective", "inheritable", "permitted", "ambient")
+
+
+def _mask(names: str) -> int:
+    mask = 0
+    for name in names.split():
+        mask |= 1 << _NUMBERS[f"CAP_{name}"]
+    return mask
+
+
+# What process.session and process.identity need on the way to a process's own.
+_ON_THE_WAY = _mask("CHOWN DAC_OVERRIDE SETGID SETUID SETPCAP SYS_NICE SYS_RESOURCE")
 
 
 class Sets:
@@ -29,6 +41,7 @@ class Sets:
 
     def __init__(self, capabilities: dict[str, Any], available: int) -> None:
         self.missing: list[str] = []
+        self.available = available
         masks = {}
         for name in _SETS:
             mask = 0
@@ -72,6 +85,16 @@ def capset_step(steps: Steps, sets: Sets, held: int = 0) -> None:
     header, data = capset(effective, permitted, sets.inheritable)
     shown = f"capset(effective={effective:#x}, permitted={permitted:#x}, inheritable={sets.inheritable:#x})"
     steps.call("capset", header, data, pointer="/process/capabilities", shown=shown)
+
+
+def lessen(steps: Steps, sets: Sets, held: int) -> None:
+    """Give up what no later step needs. Whoever traces this process from here on gets no more than is left: in a
+    container with CAP_SYS_PTRACE that is its own processes (CVE-2016-9962). `held`: as above."""
+    given = sets.bounding | sets.permitted | sets.inheritable | held
+    kept = given | _ON_THE_WAY & sets.available
+    header, data = capset(kept, kept, 0)
+    # EPERM: it has less than that
+    steps.call("capset", header, data, pointer="/process/capabilities", shown=f"capset({kept:#x})", ignore=_EPERM)
 
 
 def apply(steps: Steps, sets: Sets, held: int = 0) -> None:

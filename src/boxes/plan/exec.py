@@ -78,6 +78,7 @@ def exec_steps(settings: dict[str, Any], facts: Facts, given: Confinement, joine
         steps.call("fchdir", joined.root, pointer="/root/path")
         steps.call("chroot", b".\0", pointer="/root/path")
         steps.call("close", joined.root)
+    process.lessen(steps, settings, given)
     if flags & k.CLONE_NEWPID:
         steps.add(inner.FORK, b"", "clone(CLONE_PARENT)", "/linux/namespaces")
     process.session(steps, settings, given)

@@ -85,8 +85,7 @@ def identity(steps: Steps, process: dict[str, Any], given: Confinement) -> list[
     steps.call("setresgid", gid, gid, gid, pointer="/process/user/gid")
     steps.call("prctl", k.PR_SET_KEEPCAPS, 1, 0, 0, 0, pointer="/process/user/uid")
     steps.call("setresuid", uid, uid, uid, pointer="/process/user/uid")
-    privileged = given.filter is not None and not process.get("noNewPrivileges")
-    capabilities.apply(steps, sets, 1 << k.CAP_SYS_ADMIN if privileged else 0)
+    capabilities.apply(steps, sets, _held(process, given))
     user = process.get("user") or {}
     steps.call("umask", user.get("umask", 0o022), pointer="/process/user/umask")
     _chdir(steps, process, must=True)
@@ -94,6 +93,18 @@ def identity(steps: Steps, process: dict[str, Any], given: Confinement) -> list[
     if process.get("noNewPrivileges"):
         steps.call("prctl", k.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0, pointer="/process/noNewPrivileges")
     return sets.missing + _groups_left_out(process, given)
+
+
+def lessen(steps: Steps, process: dict[str, Any], given: Confinement) -> None:
+    """Before somebody else can see this process: keep the capabilities alone that the steps below need."""
+    sets = capabilities.Sets(process.get("capabilities") or {}, given.available)
+    capabilities.lessen(steps, sets, _held(process, given))
+
+
+def _held(process: dict[str, Any], given: Confinement) -> int:
+    """What loading a filter takes without noNewPrivileges, as a mask."""
+    privileged = given.filter is not None and not process.get("noNewPrivileges")
+    return 1 << k.CAP_SYS_ADMIN if privileged else 0
 
 
 def confine(steps: Steps, process: dict[str, Any], given: Confinement, kept: int = -1) -> None:
