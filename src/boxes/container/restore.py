@@ -98,9 +98,11 @@ class Restoration(Creation):
         """Descriptors that take the place of what was external, and the names of these in the dump."""
         fds, names = [], []
         for number, name in enumerate(self._descriptors()[: 3 + self.preserved]):
-            if name.startswith(_INHERITED) and name not in names:
+            # Of a file's path CRIU leaves out the first character, and this is what it has as the path.
+            key = name[1:] if name.startswith("file[") else name
+            if name.startswith(_INHERITED) and key not in names:
                 fds.append(number)
-                names.append(name)
+                names.append(key)
         for kind, _, name in plan.external_namespaces(self.facts):
             fds.append(self.joins[kind])
             names.append(name)
@@ -126,28 +128,24 @@ class Restoration(Creation):
     # what the dump's mounts lie on
 
     def _make_mount_points(self) -> None:
-        """The root may be a fresh one. What is below another mount of the container comes with that."""
+        """The root may be a fresh one. What lies on another mount of the container comes with that."""
+        if not self.facts.has_own("mount"):
+            return
+        targets = ["/" + "/".join(paths.parts(mount["destination"])) for mount in self.config.get("mounts") or ()]
+        bound = {each.target: each for each in self.bound}
         root = os.open(self.rootfs, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
-            for each in self.bound:
-                if not self._is_on_a_mount(each):
-                    self._make_mount_point(root, each)
-            for mount in self.config.get("mounts") or ():
-                target = "/" + "/".join(paths.parts(mount["destination"]))
-                if not any(each.target == target for each in self.bound):
-                    os.close(paths.make_directory(root, target))
+            for target in dict.fromkeys([*targets, *bound]):
+                if all(plan.below(other, target) is None for other in targets):
+                    self._make_mount_point(root, target, bound.get(target))
         except OSError as error:
             raise refused("cannot make what is mounted on", error) from error
         finally:
             os.close(root)
 
-    def _is_on_a_mount(self, each: Bound) -> bool:
-        targets = ("/" + "/".join(paths.parts(mount["destination"])) for mount in self.config.get("mounts") or ())
-        return any(plan.below(target, each.target) is not None for target in targets)
-
-    def _make_mount_point(self, root: int, each: Bound) -> None:
-        make = paths.make_directory if os.isdir(each.source) else paths.make_file
-        os.close(make(root, each.target))
+    def _make_mount_point(self, root: int, target: str, bound: Bound | None) -> None:
+        make = paths.make_directory if bound is None or os.isdir(bound.source) else paths.make_file
+        os.close(make(root, target))
 
     # CRIU
 
@@ -237,4 +235,4 @@ def _cgroup_roots(pid: int) -> list[dict[str, str]]:
         found = memberships(file.readall())
     if list(found) == [""]:
         return [{"path": found[""]}]
-    return [{"controller": label, "path": path} for label, path in found.items() if label]
+    return [{"controller": label, "path": path} for label, path in found.items()]
