@@ -330,6 +330,13 @@ def test_not_into_a_mount_namespace_that_exists(box: Runtime, bundle: Bundle, cr
         other.kill()
 
 
+def test_a_user_namespace_needs_to_search_the_directory(
+    box: Runtime, bundle: Bundle, criu: FakeCriu, images: Path
+) -> None:
+    images.chmod(0o700)
+    assert "chmod o+x" in restore(box, bundle.user_namespace(), criu, images).err
+
+
 def test_no_checkpoint_there(box: Runtime, bundle: Bundle, criu: FakeCriu, images: Path, directory: Path) -> None:
     result, reader, _ = box.spawn(
         "restore", bundle, "--detach", "--image-path", str(directory / "none"), env=environment(criu)

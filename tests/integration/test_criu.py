@@ -210,19 +210,24 @@ def test_a_terminal(box: Runtime, bundle: Bundle, images: Path, directory: Path)
     os.close(master)
 
 
+def run_with(box: Runtime, out: int, *args: str) -> None:
+    """A command that leaves a process behind, with this as its standard output and error."""
+    command = box.command(*args)
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=ENVIRONMENT, timeout=50)
+    assert done.returncode == 0, f"{command} failed with {done.returncode}"
+
+
 def test_streams_that_are_files_of_the_host(box: Runtime, bundle: Bundle, images: Path, directory: Path) -> None:
     first, second = directory / "first.out", directory / "second.out"
+    args = box.bundle_args(bundle.shell(COUNT))
     with open(first, "wb") as out:
-        args = box.bundle_args(bundle.shell(COUNT))
-        subprocess.run(
-            box.command("run", "--detach", *args), stdin=subprocess.DEVNULL, stdout=out, stderr=out, check=True
-        )
+        run_with(box, out.fileno(), "run", "--detach", *args)
     wait_until(lambda: len(first.read_text().split()) > 3, "output")
     box("checkpoint", "--image-path", str(images), bundle.id, timeout=50).ok()
     last = int(first.read_text().split()[-1])
     with open(second, "wb") as out:
-        command = box.command("restore", "--detach", "--image-path", str(images), *args)
-        subprocess.run(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, check=True)
+        os.fchmod(out.fileno(), 0o600)
+        run_with(box, out.fileno(), "restore", "--detach", "--image-path", str(images), *args)
     wait_until(lambda: str(last + 1) in second.read_text().split(), "output")
     assert int(first.read_text().split()[-1]) == last
 
@@ -309,16 +314,12 @@ def test_images_are_exchanged_with_runc(box: Runtime, bundle: Bundle, images: Pa
     try:
         # runc leaves files of the host's that are streams to CRIU, which refuses them.
         args = runc.bundle_args(bundle.shell(COUNT), "--detach")
-        subprocess.run(runc.command("run", *args), stdin=subprocess.DEVNULL, stdout=writer, stderr=writer, check=True)
+        run_with(runc, writer, "run", *args)
         assert os.read(reader, 1) == b"1"
         runc("checkpoint", "--image-path", str(images), bundle.id).ok()
-        box_args = box.bundle_args(bundle, "--detach", "--image-path", str(images))
-        subprocess.run(
-            box.command("restore", *box_args), stdin=subprocess.DEVNULL, stdout=writer, stderr=writer, check=True
-        )
+        run_with(box, writer, "restore", "--image-path", str(images), *box.bundle_args(bundle, "--detach"))
         box("checkpoint", "--image-path", str(images), bundle.id).ok()
-        command = runc.command("restore", "--image-path", str(images), *args)
-        subprocess.run(command, stdin=subprocess.DEVNULL, stdout=writer, stderr=writer, check=True)
+        run_with(runc, writer, "restore", "--image-path", str(images), *args)
         assert runc.state(bundle.id)["status"] == "running"
     finally:
         runc.close()

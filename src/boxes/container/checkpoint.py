@@ -60,7 +60,7 @@ def _checkpoint(place: Place, journal: dict[str, Any], asked: CriuOptions) -> No
     facts = joins.facts_of(journal, config, no_pivot=options["no_pivot"], preserve=options["preserve"])
     check_version()
     _check_features(asked)
-    with images.Images(asked, making=True) as directories:
+    with images.Images(asked, making=True, shared=facts.has_own("user")) as directories:
         request = plan.dump(asked) | directories.options()
         request |= {"pid": journal["pid"], "root": journal["rootfs"], "config_file": images.config_file(config)}
         request |= {"freeze_cgroup": _freezer(journal)}
@@ -203,7 +203,7 @@ class _Tree:
 
     def bound(self, each: Bound) -> list[str]:
         row = self.mounted(each.target)
-        if row is None:
+        if row is None or (each.perhaps and (row.device, row.root) not in self._of_the_host):
             return []
         found = [f"mnt[{row.target}]:{each.target}"]
         for other in self.rows if each.recursive else ():

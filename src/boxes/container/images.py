@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from boxes import system as os
 from boxes.criu import log as criu_log
-from boxes.errors import BoxesError, ConfigError, ServiceError, UnsupportedError, UsageError, refused
+from boxes.errors import BoxesError, ConfigError, ServiceError, StateError, UnsupportedError, UsageError, refused
 from boxes.linux import procfs
 from boxes.linux.fd import Fds
 from boxes.plan import checkpoint as plan
@@ -21,9 +21,11 @@ _FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
 class Images:
-    """Both directories, opened; `making`: they are made if they are not there."""
+    """Both directories, opened; `making`: they are made if they are not there, and if `shared` so that those who know
+    a name in them can reach it: from a user namespace CRIU looks there without root's rights."""
 
-    def __init__(self, asked: CriuOptions, *, making: bool) -> None:
+    def __init__(self, asked: CriuOptions, *, making: bool, shared: bool = False) -> None:
+        self._mode = 0o711 if shared else 0o700
         self._fds = Fds()
         try:
             self.path = os.abspath(asked.image_path)
@@ -37,12 +39,18 @@ class Images:
     def _open(self, path: str, *, making: bool) -> int:
         try:
             if making:
-                os.makedirs(path, 0o700, exist_ok=True)
+                os.makedirs(path, self._mode, exist_ok=True)
             return self._fds.add(os.open(path, _FLAGS))
         except OSError as error:
             raise refused(
                 "cannot open the directory for images" if making else "there is no checkpoint", error
             ) from error
+
+    def check_shared(self) -> None:
+        """Raises StateError for a directory that a restore in a user namespace could not use."""
+        if not os.fstat(self.fd).st_mode & 0o001:
+            text = f"CRIU cannot restore from '{self.path}' in a user namespace, as only its owner can search it"
+            raise StateError(text, path=self.path, hint="chmod o+x; the images themselves stay as they are")
 
     def options(self) -> dict[str, Any]:
         return {"images_dir_fd": self.fd, "work_dir_fd": self.work_fd}

@@ -83,6 +83,8 @@ class Restoration(Creation):
             self.read()
             plan.refuse(self.config)
             self.survey()
+            if self.facts.has_own("user"):
+                self.images.check_shared()
             self.config_file = images.config_file(self.config)
             self.bound = plan.bound(self.config, self.facts)
             self.joined = plan.joined_namespaces(self.facts)

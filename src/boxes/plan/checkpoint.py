@@ -66,15 +66,19 @@ class CriuOptions:
 
 
 class Bound:
-    """A mount of the host's in the container: where, and what; `recursive`: with what is mounted below."""
+    """A mount of the host's in the container: where, and what; `recursive`: with what is mounted below; `perhaps`: the
+    container has a filesystem of its own there, if the kernel let it."""
 
-    __slots__ = ("pointer", "recursive", "source", "target")
+    __slots__ = ("perhaps", "pointer", "recursive", "source", "target")
 
-    def __init__(self, pointer: str, target: str, source: str, *, recursive: bool = False) -> None:
+    def __init__(
+        self, pointer: str, target: str, source: str, *, recursive: bool = False, perhaps: bool = False
+    ) -> None:
         self.pointer = pointer
         self.target = target
         self.source = source
         self.recursive = recursive
+        self.perhaps = perhaps
 
 
 class Mounted:
@@ -129,7 +133,7 @@ def bound(config: dict[str, Any], facts: Facts) -> list[Bound]:
     ]
     for each in plan.early + plan.late:
         if isinstance(each, op.Filesystem) and each.instead:
-            found.append(Bound(each.pointer, each.target, each.instead, recursive=True))
+            found.append(Bound(each.pointer, each.target, each.instead, recursive=True, perhaps=True))
     return found
 
 
