@@ -140,6 +140,7 @@ def test_work_path_has_the_log(box: Runtime, bundle: Bundle, criu: FakeCriu, ima
         ("--page-server h:0", "ADDRESS:PORT"),
         ("--lazy-pages", "--page-server"),
         ("--status-fd 77", "not open"),
+        ("--status-fd 0", "not open for writing"),
         ("--status-fd -1", "no descriptor"),
         ("--empty-ns pid", "network"),
         ("--manage-cgroups-mode some", "'soft' or"),

@@ -185,6 +185,14 @@ def test_all_namespaces_of_its_own(box: Runtime, bundle: Bundle, images: Path) -
     assert {line.split(":")[2] for line in lines} == {"/"}
 
 
+def test_an_empty_network_namespace(box: Runtime, bundle: Bundle, images: Path) -> None:
+    bundle.namespace("network")
+    checkpoint(counting(box, bundle), images, "--empty-ns", "network")
+    container = restored(box, bundle, images, "--empty-ns", "network")
+    assert int(container.readline()) > 3
+    assert len(container.exec("/bin/cat", "/proc/net/dev").ok().out.splitlines()) == 3  # of lo, and two of titles
+
+
 def test_a_user_namespace(box: Runtime, bundle: Bundle, images: Path) -> None:
     bundle.user_namespace()
     checkpoint(counting(box, bundle), images)
@@ -302,6 +310,56 @@ def test_a_paused_container(box: Runtime, bundle: Bundle, images: Path) -> None:
     box("pause", bundle.id).ok()
     checkpoint(container, images)
     assert int(restored(box, bundle, images).readline()) > 3
+
+
+def port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+def test_a_server_of_pages(box: Runtime, bundle: Bundle, images: Path) -> None:
+    """Memory goes to the server, which here writes it to the same directory."""
+    container = counting(box, bundle)
+    images.mkdir()
+    number = str(port())
+    reader, writer = os.pipe()
+    flags = ["page-server", "-D", str(images), "--port", number, "--status-fd", str(writer)]
+    server = subprocess.Popen([host.criu(), *flags, "-o", "server.log"], pass_fds=[writer])
+    os.read(reader, 1)
+    checkpoint(container, images, "--page-server", f"127.0.0.1:{number}")
+    assert server.wait(20) == 0
+    assert int(restored(box, bundle, images).readline()) > 3
+    for fd in (reader, writer):
+        os.close(fd)
+
+
+@requires("lazy pages")
+def test_lazy_pages(box: Runtime, bundle: Bundle, images: Path, directory: Path) -> None:
+    """The container is restored while its memory is still with the command that dumped it."""
+    counting(box, bundle)
+    work = directory / "work"
+    work.mkdir()
+    number = str(port())
+    reader, writer = os.pipe()
+    flags = ["--image-path", str(images), "--lazy-pages", "--page-server", f"127.0.0.1:{number}"]
+    dump = box.popen("checkpoint", *flags, "--status-fd", str(writer), bundle.id, pass_fds=[writer])
+    assert os.read(reader, 1) == b"\0"
+    daemon = [host.criu(), "lazy-pages", "-D", str(images), "-W", str(work), "--page-server", "--address", "127.0.0.1"]
+    pages = subprocess.Popen([*daemon, "--port", number, "-o", "pages.log"])
+    try:
+        wait_until((work / "lazy-pages.socket").exists, "the server of pages")
+        bundle.id += "-lazy"
+        bundle.linux["cgroupsPath"] += "-lazy"
+        container = restored(box, bundle, images, "--lazy-pages", "--work-path", str(work))
+        assert int(container.readline()) > 3
+        assert pages.wait(20) == 0
+        assert dump.wait(20) == 0
+    finally:
+        pages.kill()
+        pages.wait()
+        for fd in (reader, writer):
+            os.close(fd)
 
 
 @not_for("crun", reason="its images are its own")

@@ -107,14 +107,22 @@ def criu() -> str:
     return os.environ.get("BOXES_CRIU", "/usr/sbin") + "/criu"
 
 
-def _criu(*flags: str) -> str | None:
+def _criu(feature: str) -> str | None:
     """It has to know this kernel: that of Debian 12 cannot read the vDSO of newer ones."""
     if not os.path.exists(criu()):
         return "needs criu"
+    flags = ["--feature", _CRIU_FEATURES[feature]] if feature in _CRIU_FEATURES else []
     done = subprocess.run([criu(), "check", *flags], capture_output=True, text=True)
+    if done.returncode == 0 and feature == "lazy pages" and _release() >= (6, 18):
+        return "criu 4.2 and this kernel cannot: splice of a page pipe fails with EBADF, under runc too"
     return None if done.returncode == 0 else f"criu cannot work here: {done.stderr.strip().splitlines()[-1:]}"
 
 
+def _release() -> tuple[int, ...]:
+    return tuple(int(part) for part in os.uname().release.split(".")[:2])
+
+
+_CRIU_FEATURES = {"dirty tracking": "mem_dirty_track", "lazy pages": "uffd-noncoop"}
 _FILES = {
     "systemd": ["/run/systemd/system"],
     "fuse": ["/dev/fuse"],
@@ -137,8 +145,8 @@ def lacks(feature: str) -> str | None:
         return _filesystem(feature)
     if feature in _FILES:
         return next((f"no {path}" for path in _FILES[feature] if not os.path.exists(path)), None)
-    if feature in ("criu", "dirty tracking"):
-        return _criu(*(["--feature", "mem_dirty_track"] if feature == "dirty tracking" else []))
+    if feature == "criu" or feature in _CRIU_FEATURES:
+        return _criu(feature)
     if feature == "subordinate ids":
         return None if shutil.which("newuidmap") and shutil.which("newgidmap") else "needs newuidmap and newgidmap"
     if feature == "debian":

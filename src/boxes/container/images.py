@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+
 from boxes import system as os
 from boxes.criu import log as criu_log
 from boxes.errors import BoxesError, ConfigError, ServiceError, StateError, UnsupportedError, UsageError, refused
@@ -98,13 +100,15 @@ def check_privilege(verb: str) -> None:
 
 
 def check_status_fd(asked: CriuOptions) -> None:
-    """Raises UsageError for a descriptor that is not open."""
+    """Raises UsageError for a descriptor that cannot be written to."""
     if asked.status_fd is None:
         return
     try:
-        os.fstat(asked.status_fd)
+        writable = fcntl.fcntl(asked.status_fd, fcntl.F_GETFL) & (os.O_WRONLY | os.O_RDWR)
     except (OSError, OverflowError):
         raise UsageError(f"flag --status-fd: descriptor {asked.status_fd} is not open") from None
+    if not writable:
+        raise UsageError(f"flag --status-fd: descriptor {asked.status_fd} is not open for writing")
 
 
 def config_file(config: dict[str, Any]) -> str | None:

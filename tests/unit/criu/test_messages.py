@@ -49,6 +49,7 @@ def test_what_is_cut_short_or_of_another_kind(data: bytes) -> None:
 def test_the_last_errors_of_a_log() -> None:
     text = (
         "(00.1) Warn  (criu/a.c:1): not this\n"
+        "(00.2) Error (criu/a.c:1): rlimit: Can't setup RLIMIT_NOFILE for self: Operation not permitted\n"
         "(00.2) Error (criu/a.c:1): first\n"
         "(00.3)     12: Error (criu/sk-inet.c:191): inet: Connected TCP socket\n"
         "(00.4) Error (criu/cr-dump.c:1): Dumping FAILED.\n"
