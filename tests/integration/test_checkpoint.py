@@ -140,7 +140,6 @@ def test_work_path_has_the_log(box: Runtime, bundle: Bundle, criu: FakeCriu, ima
         ("--page-server h:0", "ADDRESS:PORT"),
         ("--lazy-pages", "--page-server"),
         ("--status-fd 77", "not open"),
-        ("--status-fd 0", "not open for writing"),
         ("--status-fd -1", "no descriptor"),
         ("--empty-ns pid", "network"),
         ("--manage-cgroups-mode some", "'soft' or"),
@@ -154,6 +153,12 @@ def test_what_is_wrong_with_a_dump(
     container = sleeping(box, bundle)
     dump(box, bundle, criu, "--image-path", str(images), *flags.split()).refused(words)
     assert container.status == "running"
+
+
+def test_a_status_fd_is_written_to(box: Runtime, bundle: Bundle, criu: FakeCriu, images: Path) -> None:
+    sleeping(box, bundle)
+    prefix = ("bash", "-c", 'exec 5</dev/null; exec "$@"', "bash")
+    dump(box, bundle, criu, "--status-fd", "5", prefix=prefix, cwd=images).refused("not open for writing")
 
 
 def test_only_a_running_container(box: Runtime, bundle: Bundle, criu: FakeCriu) -> None:
