@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from boxes.container.creation import Creation
+    from boxes.container.foreground import Signals
     from boxes.plan.inner import Steps
 
 __all__ = ["CreateOptions", "create", "delete", "kill", "run", "start", "state"]
@@ -304,14 +305,7 @@ def run(store: Store, id: str, options: CreateOptions, *, detach: bool = False, 
             making.place.close()
             try:
                 _run_poststart(making.journal, making.config)
-                code = foreground.wait(
-                    making.pid,
-                    making.pidfd,
-                    terminal=making.give_terminal(),
-                    signals=signals,
-                    reap_all=not options.no_subreaper,
-                    ended=making.ended.append,
-                )
+                code = wait_for(making, signals)
             finally:
                 if not keep:
                     delete(store, id, force=True, ended=making.ended)
@@ -320,3 +314,17 @@ def run(store: Store, id: str, options: CreateOptions, *, detach: bool = False, 
 
         outcome.keep_all(store, id, making.ended)
     return code
+
+
+def wait_for(making: Creation, signals: Signals) -> int:
+    """The exit status of its program, once it has ended."""
+    from boxes.container import foreground
+
+    return foreground.wait(
+        making.pid,
+        making.pidfd,
+        terminal=making.give_terminal(),
+        signals=signals,
+        reap_all=not making.options.no_subreaper,
+        ended=making.ended.append,
+    )

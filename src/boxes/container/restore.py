@@ -49,14 +49,7 @@ def restore(
             making.finish()
             making.place.close()
             try:
-                code = foreground.wait(
-                    making.pid,
-                    making.pidfd,
-                    terminal=making.give_terminal(),
-                    signals=signals,
-                    reap_all=not options.no_subreaper,
-                    ended=making.ended.append,
-                )
+                code = lifecycle.wait_for(making, signals)
             finally:
                 if not keep:
                     lifecycle.delete(store, id, force=True, ended=making.ended)
