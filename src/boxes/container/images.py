@@ -94,9 +94,7 @@ def _real_path(fd: int) -> str:
 def check_privilege(verb: str) -> None:
     """CRIU reads and makes what only root of the host may. Raises UnsupportedError."""
     if os.geteuid() or not procfs.in_initial_user_namespace():
-        raise UnsupportedError(
-            f"only root of the host can {verb} a container", hint="CRIU has no rootless mode for them"
-        )
+        raise UnsupportedError(f"only root of the host can {verb} a container", hint="CRIU needs its rights")
 
 
 def check_status_fd(asked: CriuOptions) -> None:
