@@ -32,7 +32,7 @@ flag_files := Makefile native/cflags native/static-flags
 
 .DEFAULT_GOAL := build
 .DELETE_ON_ERROR:
-.PHONY: help build run test test-vm oracle lint format bench conformance install uninstall wheel sanitize cross-aarch64 clean \
+.PHONY: help build deb run test test-vm oracle lint format bench conformance install uninstall wheel sanitize cross-aarch64 clean \
 	build-dependencies test-dependencies
 
 help: ## this list
@@ -65,6 +65,9 @@ run: build ## bin/box with ARGS; by default a look around in a container
 
 wheel: .venv/ready | build-dependencies ## dist/boxes-*.whl
 	PATH="$(CURDIR)/.venv/bin:$$PATH" .venv/bin/python -m pip wheel -q --no-deps --no-build-isolation -w dist .
+
+deb: build-dependencies ## dist/boxes-runtime_*.deb, a package for Debian
+	@scripts/make-deb
 
 # ---- check ----
 

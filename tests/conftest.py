@@ -18,7 +18,17 @@ from tests.support.rootfs import Template
 from tests.support.runtime import Runtime, executable, temporary_directory
 
 # What a host may lack without the run being worth less; with BOXES_MUST_RUN set any other skip is a failure.
-MAY_LACK = {"cgroup2", "cgroup1", "debian", "resctrl", "systemd", "features schema", "loop devices"}
+MAY_LACK = {
+    "cgroup2",
+    "cgroup1",
+    "criu",
+    "dirty tracking",
+    "debian",
+    "resctrl",
+    "systemd",
+    "features schema",
+    "loop devices",
+}
 
 LIMIT = 60
 _numbers = itertools.count(1)

@@ -17,8 +17,9 @@ BELOW = {
     "apply": {"linux"},
     "cgroups": {"linux"},
     "network": {"linux"},
+    "criu": {"linux"},
     "plan": {"spec", "apply", "cgroups", "network", "linux"},
-    "container": {"plan", "spec", "apply", "cgroups", "network", "linux", "log"},
+    "container": {"plan", "spec", "apply", "cgroups", "network", "criu", "linux", "log"},
     "cli": {"container", "spec", "log", "version", "bundle"},
     "errors": set[str](),
     "system": set[str](),
@@ -98,7 +99,7 @@ def constants(path: Path) -> list[tuple[int, str]]:
     return found
 
 
-@pytest.mark.parametrize("layer", ["linux", "apply", "cgroups", "network"])
+@pytest.mark.parametrize("layer", ["linux", "apply", "cgroups", "network", "criu"])
 def test_layers_at_the_kernel_know_no_oci_word(layer: str) -> None:
     wrong = [
         f"{source.name(path)}:{line}: {text}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import shutil
+import subprocess
 from functools import cache
 from pathlib import Path
 
@@ -79,9 +80,15 @@ def cgroup_roots() -> dict[str, Path]:
 
 def own_cgroup(controller: str) -> str:
     """This process' path in the hierarchy of a controller."""
-    for line in Path("/proc/self/cgroup").read_text().splitlines():
+    return cgroup_of("self", controller)
+
+
+def cgroup_of(pid: int | str, controller: str) -> str:
+    """A process' path in the hierarchy of a controller of v1, or in that of v2 where there is no other."""
+    lines = Path(f"/proc/{pid}/cgroup").read_text().splitlines()
+    for line in lines:
         _, controllers, path = line.split(":", 2)
-        if controller in controllers.split(","):
+        if controller in controllers.split(",") or len(lines) == 1:
             return path
     raise LookupError(controller)
 
@@ -95,6 +102,27 @@ def _filesystem(name: str) -> str | None:
     return None if name in listed else f"no {name} filesystem"
 
 
+def criu() -> str:
+    """The program: that in the directory BOXES_CRIU, if it is set."""
+    return os.environ.get("BOXES_CRIU", "/usr/sbin") + "/criu"
+
+
+def _criu(feature: str) -> str | None:
+    """It has to know this kernel: that of Debian 12 cannot read the vDSO of newer ones."""
+    if not os.path.exists(criu()):
+        return "needs criu"
+    flags = ["--feature", _CRIU_FEATURES[feature]] if feature in _CRIU_FEATURES else []
+    done = subprocess.run([criu(), "check", *flags], capture_output=True, text=True)
+    if done.returncode == 0 and feature == "lazy pages" and _release() >= (6, 18):
+        return "criu 4.2 and this kernel cannot: splice of a page pipe fails with EBADF, under runc too"
+    return None if done.returncode == 0 else f"criu cannot work here: {done.stderr.strip().splitlines()[-1:]}"
+
+
+def _release() -> tuple[int, ...]:
+    return tuple(int(part) for part in os.uname().release.split(".")[:2])
+
+
+_CRIU_FEATURES = {"dirty tracking": "mem_dirty_track", "lazy pages": "uffd-noncoop"}
 _FILES = {
     "systemd": ["/run/systemd/system"],
     "fuse": ["/dev/fuse"],
@@ -117,6 +145,8 @@ def lacks(feature: str) -> str | None:
         return _filesystem(feature)
     if feature in _FILES:
         return next((f"no {path}" for path in _FILES[feature] if not os.path.exists(path)), None)
+    if feature == "criu" or feature in _CRIU_FEATURES:
+        return _criu(feature)
     if feature == "subordinate ids":
         return None if shutil.which("newuidmap") and shutil.which("newgidmap") else "needs newuidmap and newgidmap"
     if feature == "debian":

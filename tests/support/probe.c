@@ -3,6 +3,7 @@
  *   probe [--to FILE] [--label TEXT] [--stdin] [--exit N] [--hang] [ARGUMENT…]   report (appended to FILE, else printed)
  *   probe --catch                          print "ready", then "signal N" for each signal; SIGTERM ends it with 40
  *   probe --open PATH                      open PATH for writing without creating or changing it: "ok" or the errno
+ *   probe --lock PATH                      lock a file as flock(1) does, print "locked" and wait; or print "busy"
  *
  * Everything is asked by system calls where there is one, so that it works without /proc too.
  */
@@ -15,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/personality.h>
 #include <sys/prctl.h>
@@ -357,6 +359,17 @@ static int try_open(const char *path)
     return 0;
 }
 
+static int lock(const char *path)
+{
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    int locked = fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) == 0;
+    printf(locked ? "locked\n" : "busy\n");
+    fflush(stdout);
+    while (locked)
+        pause();
+    return 1;
+}
+
 int main(int argc, char **argv)
 {
     const char *label = "";
@@ -367,6 +380,8 @@ int main(int argc, char **argv)
             return catch_signals();
         if (strcmp(argv[i], "--open") == 0)
             return try_open(argv[++i]);
+        if (strcmp(argv[i], "--lock") == 0)
+            return lock(argv[++i]);
         if (strcmp(argv[i], "--stdin") == 0)
             with_stdin = 1;
         else if (strcmp(argv[i], "--hang") == 0)

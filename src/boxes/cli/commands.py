@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 VERBS = tuple(
-    "create start state kill delete run exec pause resume update events stats wait list ps "
+    "create start state kill delete run exec pause resume update events stats wait list ps checkpoint restore "
     "spec features check try".split()
 )
 

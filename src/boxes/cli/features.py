@@ -25,6 +25,8 @@ def run(call: Call) -> int:
     from boxes.spec.document import pretty
     from boxes.version import COMMIT, VERSION
 
-    said = {"org.boxes.version": VERSION} | ({"org.boxes.commit": COMMIT} if COMMIT else {})
+    # The name is runc's, by which engines ask.
+    said = {"org.boxes.version": VERSION, "org.opencontainers.runc.checkpoint.enabled": "true"}
+    said |= {"org.boxes.commit": COMMIT} if COMMIT else {}
     write(pretty(document(said)) + "\n")
     return 0

@@ -337,16 +337,16 @@ class Creation:
             import boxes.container.foreground  # noqa: F401
 
     def run_hooks(self) -> None:
-        """prestart (deprecated, and told that the container is created) and createRuntime, in
-        the runtime's namespaces."""
+        self.call_hooks()
+        channel.say(self.socket, "hooked")
+
+    def call_hooks(self) -> None:
         if self.config.get("hooks"):
             from boxes.container import hooks
 
             self.hooked = True  # should one fail, poststop comes next: runtime.md, "Lifecycle"
             state = oci_state(self.id, status.CREATED, self.pid, self.bundle, self.config.get("annotations"))
-            hooks.run(self.config, "prestart", state, self.pidfd, self.outputs)
-            hooks.run(self.config, "createRuntime", state | {"status": status.CREATING}, self.pidfd, self.outputs)
-        channel.say(self.socket, "hooked")
+            hooks.run_before_start(self.config, state, self.pidfd, self.outputs)
 
     def wait_until_ready(self) -> None:
         """From here on the builder is inner: its reports are numbers."""

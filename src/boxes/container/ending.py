@@ -48,8 +48,10 @@ def kill_all(journal: dict[str, Any], signal: int) -> None:
 def release(place: Place, journal: dict[str, Any]) -> None:
     cgroups = cgroups_of(journal)
     try:
-        if not journal["own_pids"] and not cgroups.shared and cgroups.processes():
-            cgroups.kill_all(_signal.SIGKILL)  # others may have outlived the init
+        # Others may have outlived the init, or been made by who was to make it.
+        unknown = not journal["own_pids"] or journal["status"] == status.CREATING
+        if unknown and not cgroups.shared and cgroups.processes():
+            cgroups.kill_all(_signal.SIGKILL)
         cgroups.remove(timeout=_FORCED)
     finally:
         cgroups.close()

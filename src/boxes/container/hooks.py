@@ -43,6 +43,12 @@ def run(config: dict[str, Any], moment: str, state: dict[str, Any], builder: int
         os.close(document)
 
 
+def run_before_start(config: dict[str, Any], state: dict[str, Any], builder: int, outputs: Outputs) -> None:
+    """prestart (deprecated, and told that the container is created) and createRuntime, in the runtime's namespaces."""
+    run(config, "prestart", state, builder, outputs)
+    run(config, "createRuntime", state | {"status": "creating"}, builder, outputs)
+
+
 def run_all(config: dict[str, Any], moment: str, state: dict[str, Any]) -> None:
     """Run the hooks of a moment whose failures change nothing: each is logged, and the next one runs."""
     listed = (config.get("hooks") or {}).get(moment) or []

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from boxes.container.creation import Creation
+    from boxes.container.foreground import Signals
     from boxes.plan.inner import Steps
 
 __all__ = ["CreateOptions", "create", "delete", "kill", "run", "start", "state"]
@@ -306,14 +307,7 @@ def run(store: Store, id: str, options: CreateOptions, *, detach: bool = False, 
             making.place.close()
             try:
                 _run_poststart(making.journal, making.config)
-                code = foreground.wait(
-                    making.pid,
-                    making.pidfd,
-                    terminal=making.give_terminal(),
-                    signals=signals,
-                    reap_all=not options.no_subreaper,
-                    ended=making.ended.append,
-                )
+                code = wait_for(making, signals)
             finally:
                 if not keep:
                     _delete_own(store, id, making.ended)
@@ -331,3 +325,17 @@ def _delete_own(store: Store, id: str, ended: Sequence[int]) -> None:
     except (BoxesError, OSError) as error:
         log.warning(f"trying again: {error}")
         delete(store, id, force=True, ended=ended)
+
+
+def wait_for(making: Creation, signals: Signals) -> int:
+    """The exit status of its program, once it has ended."""
+    from boxes.container import foreground
+
+    return foreground.wait(
+        making.pid,
+        making.pidfd,
+        terminal=making.give_terminal(),
+        signals=signals,
+        reap_all=not making.options.no_subreaper,
+        ended=making.ended.append,
+    )

@@ -32,7 +32,7 @@ def take_back(making: Creation) -> None:
         making.lent.bring_back()
     try:
         if making.cgroup_begun:
-            _remove(making.cgroups, populated=making.pid != 0)
+            _remove(making.cgroups, populated=making.pid != 0 or making.entered)
         if "resctrl" in making.journal:
             from boxes.container import lent
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 # Any 1.x is read; that of the first release is the least that can be meant.
 OLDEST_VERSION = "1.0.0"
 # Annotations by which whoever writes a config changes what the runtime does on the host. A dot at the end: a prefix.
-UNSAFE = ("run.oci.", systemd.ANNOTATION)
+UNSAFE = ("run.oci.", systemd.ANNOTATION, "org.criu.config")
 
 
 class Seccomp:

@@ -1,0 +1,1 @@
+"""CRIU, in its own terms: its remote procedure calls, its process, and what its log says."""
