@@ -102,6 +102,75 @@ static PyObject *py_clone3(PyObject *self, PyObject *args) {
     return Py_BuildValue("li", pid, pid == 0 ? -1 : pidfd);
 }
 
+/* ---- a child in this process's memory ---- */
+
+/* clone3(2) with a stack: the child calls `child` there, which must not return. */
+static long clone_onto(struct clone_args *how, void (*child)(PyObject *), PyObject *argument) {
+#if defined(__x86_64__)
+    long value;
+    register void (*to)(PyObject *) __asm__("r8") = child;
+    register PyObject *with __asm__("r9") = argument;
+    __asm__ volatile("syscall\n\ttest %%rax, %%rax\n\tjnz 1f\n\t"
+                     "xor %%ebp, %%ebp\n\tmov %%r9, %%rdi\n\tcall *%%r8\n\thlt\n1:"
+                     : "=a"(value)
+                     : "a"(SYS_clone3), "D"(how), "S"(sizeof *how), "r"(to), "r"(with)
+                     : "rcx", "r11", "cc", "memory");
+#elif defined(__aarch64__)
+    register long value __asm__("x0") = (long)how;
+    register long size __asm__("x1") = sizeof *how;
+    register void (*to)(PyObject *) __asm__("x2") = child;
+    register PyObject *with __asm__("x3") = argument;
+    register long number __asm__("x8") = SYS_clone3;
+    __asm__ volatile("svc 0\n\tcbnz x0, 1f\n\tmov x29, xzr\n\tmov x0, x3\n\tblr x2\n\tbrk 1\n1:"
+                     : "+r"(value)
+                     : "r"(size), "r"(to), "r"(with), "r"(number)
+                     : "cc", "memory");
+#endif
+    if (value < 0) {
+        errno = (int)-value;
+        return -1;
+    }
+    return value;
+}
+
+static void call_and_exit(PyObject *body) {
+    PyObject_CallNoArgs(body);
+    _exit(1);
+}
+
+/* clone_shared(flags, cgroup, body) -> (pid, pidfd): as vfork(2) does, but the child calls `body`. It runs in this
+ * process's memory while this process waits until it executes a program or ends. As it never returns, it has a thread
+ * state of its own, and a part of the stack far below ours. */
+static PyObject *py_clone_shared(PyObject *self, PyObject *args) {
+    (void)self;
+    enum { APART = 64 << 10, STACK = 1 << 20 };
+    unsigned long long flags;
+    int cgroup, pidfd = -1;
+    PyObject *body;
+    if (!PyArg_ParseTuple(args, "KiO:clone_shared", &flags, &cgroup, &body))
+        return NULL;
+    PyThreadState *own = PyThreadState_Get();
+    PyThreadState *lent = PyThreadState_New(PyThreadState_GetInterpreter(own));
+    if (!lent)
+        return PyErr_NoMemory();
+    struct clone_args how = {
+        .flags = flags | CLONE_PIDFD | CLONE_VM | CLONE_VFORK | (cgroup >= 0 ? CLONE_INTO_CGROUP : 0),
+        .pidfd = (uint64_t)(uintptr_t)&pidfd,
+        .exit_signal = SIGCHLD,
+        .stack = (((uint64_t)(uintptr_t)&how & ~(uint64_t)15) - APART) - STACK,
+        .stack_size = STACK,
+        .cgroup = cgroup >= 0 ? (uint64_t)cgroup : 0,
+    };
+    PyThreadState_Swap(lent);
+    long pid = clone_onto(&how, call_and_exit, body);
+    int error = errno;
+    PyThreadState_Swap(own);
+    PyThreadState_Clear(lent);
+    PyThreadState_Delete(lent);
+    errno = error;
+    return pid < 0 ? PyErr_SetFromErrno(PyExc_OSError) : Py_BuildValue("li", pid, pidfd);
+}
+
 static PyObject *py_unshare(PyObject *self, PyObject *args) {
     (void)self;
     int flags;
@@ -561,6 +630,7 @@ static PyObject *py_renameat2(PyObject *self, PyObject *args) {
 static PyMethodDef methods[] = {
     {"openat2", py_openat2, METH_VARARGS, NULL},
     {"clone3", py_clone3, METH_VARARGS, NULL},
+    {"clone_shared", py_clone_shared, METH_VARARGS, NULL},
     {"unshare", py_unshare, METH_VARARGS, NULL},
     {"setns", py_setns, METH_VARARGS, NULL},
     {"fsopen", py_fsopen, METH_VARARGS, NULL},

@@ -23,6 +23,7 @@ from boxes.spec.state import oci_state
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import _socket
+    from collections.abc import Callable
     from typing import Any, NoReturn
 
     from boxes.cgroups.manager import Manager
@@ -258,11 +259,14 @@ class Creation:
 
             builder.main(self._job(theirs))
 
-        self.pid, self.pidfd = stage.spawn(made, body, self._born)
+        self.pid, self.pidfd = self._clone(made, body)
         self.fds.add(self.pidfd)
         theirs.close()
         self.listening.close()
         self.fds.close_one(self.waiting)  # the lock is inner's from here on: it ends when the program begins
+
+    def _clone(self, made: stage.Stage, body: Callable[[], NoReturn]) -> tuple[int, int]:
+        return stage.spawn(made, body, self._born)
 
     def _job(self, theirs: _socket.socket) -> builder.Job:
         """Runs in the builder."""
@@ -310,23 +314,10 @@ class Creation:
             channel.expect(self.socket, "mounted")
         if not self.cgroup_made:
             self.make_cgroup()
-        shown = [[each.name, each.options, each.source, each.unified] for each in self.cgroups.mounts_for_container()]
-        early, late = self._entries()
-        channel.give(self.socket, dump({"shown": shown, "early": len(early)}), early + late)
-        for fd in early + late:
-            self.fds.close_one(fd)
+        placement.show(self)
         self._prepare()
         channel.expect(self.socket, "built")
         placement.complete(self)
-
-    def _entries(self) -> tuple[list[int], list[int]]:
-        try:
-            early, late = self.cgroups.entries(born=self.entered)
-        except OSError as error:
-            raise refused("cannot enter the cgroup", error) from error
-        for fd in early + late:
-            self.fds.add(fd)
-        return early, late
 
     def _prepare(self) -> None:
         """Load what comes next while the builder is busy."""

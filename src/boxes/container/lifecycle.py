@@ -78,6 +78,18 @@ def _build(making: Creation) -> None:
     making.wait_until_ready()
 
 
+def launch(making: Creation) -> None:
+    """create and start in one, for a caller that is to wait by its own means. The container is locked still."""
+    _create(making)
+    _start(making.place, making.journal, making.config)
+    making.finish()
+
+
+def run_poststart(making: Creation) -> None:
+    """What is left of `launch` when its lock is."""
+    _run_poststart(making.journal, making.config)
+
+
 # ---- start ----
 
 
