@@ -18,6 +18,7 @@
 #include <stdint.h>
 #include <string.h>
 #include <sys/inotify.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -611,6 +612,15 @@ static PyObject *py_seccomp_compile(PyObject *self, PyObject *args) {
     return made;
 }
 
+static PyObject *py_madvise(PyObject *self, PyObject *args) {
+    (void)self;
+    unsigned long long start, size;
+    int advice;
+    if (!PyArg_ParseTuple(args, "KKi:madvise", &start, &size, &advice))
+        return NULL;
+    return result(madvise((void *)(uintptr_t)start, (size_t)size, advice));
+}
+
 static PyObject *py_renameat2(PyObject *self, PyObject *args) {
     (void)self;
     int old_directory, new_directory;
@@ -652,6 +662,7 @@ static PyMethodDef methods[] = {
     {"execveat", py_execveat, METH_VARARGS, NULL},
     {"spawn", py_spawn, METH_VARARGS, NULL},
     {"pidfd_getfd", py_pidfd_getfd, METH_VARARGS, NULL},
+    {"madvise", py_madvise, METH_VARARGS, NULL},
     {"renameat2", py_renameat2, METH_VARARGS, NULL},
     {"inotify_init", py_inotify_init, METH_VARARGS, NULL},
     {"inotify_add_watch", py_inotify_add_watch, METH_VARARGS, NULL},

@@ -4,7 +4,7 @@
 
     result = boxes.run(["/bin/echo", "hello"], rootfs="/srv/images/debian", timeout=5)
 
-`run`, `Popen`, `Sandbox`, `Pool` and `Container` block; `boxes.aio` has the same for asyncio. Names are imported when
+`run`, `popen`, `Sandbox`, `Pool` and `Container` block; `boxes.aio` has the same for asyncio. Names are imported when
 they are used. docs/python.md tells of them. The command is `box`.
 """
 
@@ -29,8 +29,14 @@ from boxes.version import VERSION
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from boxes import aio as aio
+    from boxes.api.container import Container as Container
+    from boxes.api.container import containers as containers
+    from boxes.api.faces import popen as popen
     from boxes.api.faces import run as run
+    from boxes.api.pool import Pool as Pool
+    from boxes.api.program import Popen as Popen
     from boxes.api.result import Result as Result
+    from boxes.api.sandbox import Sandbox as Sandbox
     from boxes.api.streams import DEVNULL as DEVNULL
     from boxes.api.streams import PIPE as PIPE
     from boxes.api.streams import STDOUT as STDOUT
@@ -42,6 +48,12 @@ __version__ = VERSION
 
 # Where each lazy name is.
 _LAZY = {
+    "Container": "boxes.api.container",
+    "containers": "boxes.api.container",
+    "Pool": "boxes.api.pool",
+    "Popen": "boxes.api.program",
+    "Sandbox": "boxes.api.sandbox",
+    "popen": "boxes.api.faces",
     "run": "boxes.api.faces",
     "Result": "boxes.api.result",
     "DEVNULL": "boxes.api.streams",
@@ -60,20 +72,26 @@ __all__ = [
     "BoxesError",
     "Config",
     "ConfigError",
+    "Container",
     "ExistsError",
     "HookError",
     "InternalError",
     "KernelError",
     "Limits",
     "NotFoundError",
+    "Pool",
+    "Popen",
     "ProgramError",
     "Result",
+    "Sandbox",
     "ServiceError",
     "StateError",
     "UnsupportedError",
     "UsageError",
     "__version__",
     "aio",
+    "containers",
+    "popen",
     "run",
 ]
 

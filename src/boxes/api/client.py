@@ -211,11 +211,7 @@ def _send(zygote: Zygote, message: bytes, fds: list[int]) -> Flow[None]:
             zygote.socket.sendmsg([message], rights, socket.MSG_NOSIGNAL)
             return
         except _EAGAIN:
-            own = os.dup(zygote.socket.fileno())  # others may wait for the same, and a loop has one watch of each
-            try:
-                yield Wait({own: WRITE})
-            finally:
-                os.close(own)
+            yield Wait({zygote.socket.fileno(): WRITE})
 
 
 def answer(link: Link) -> Flow[tuple[dict[str, Any], list[int]]]:

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import os
 import select
 import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Generator
-    from typing import Any, Concatenate, ParamSpec, TypeVar
+    from typing import Any, ParamSpec, TypeVar
 
     T = TypeVar("T")
     S = TypeVar("S")
@@ -75,31 +76,33 @@ async def arun(flow: Flow[T]) -> T:
 
 
 async def _awaited(wait: Wait) -> Ready:
-    """A descriptor that is at its end or in error is reported by both kinds of watch, so one is enough."""
+    """A loop has one watch of each descriptor, and several tasks may wait for the same: each watches a duplicate. What
+    is at its end or in error is reported by either kind of watch."""
     loop = asyncio.get_running_loop()
     woken: asyncio.Future[None] = loop.create_future()
     ready: Ready = {}
+    watched: list[int] = []
 
     def noted(fd: int, event: int) -> None:
         ready[fd] = ready.get(fd, 0) | event
         if not woken.done():
             woken.set_result(None)
 
-    for fd, events in wait.fds.items():
-        if events & WRITE:
-            loop.add_writer(fd, noted, fd, WRITE)
-        if events & READ:
-            loop.add_reader(fd, noted, fd, READ)
     try:
+        for fd, events in wait.fds.items():
+            watched.append(os.dup(fd))
+            if events & WRITE:
+                loop.add_writer(watched[-1], noted, fd, WRITE)
+            if events & READ:
+                loop.add_reader(watched[-1], noted, fd, READ)
         await asyncio.wait_for(woken, wait.left())
-    except (TimeoutError, asyncio.TimeoutError):
+    except TimeoutError:
         pass
     finally:
-        for fd, events in wait.fds.items():
-            if events & WRITE:
-                loop.remove_writer(fd)
-            if events & READ:
-                loop.remove_reader(fd)
+        for fd in watched:
+            loop.remove_writer(fd)
+            loop.remove_reader(fd)
+            os.close(fd)
     return ready
 
 

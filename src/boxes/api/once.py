@@ -1,4 +1,4 @@
-"""`run`: a program in a container of its own, from its start to its end."""
+"""`run` and `popen`: a program in a container of its own."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from boxes.api.flow import Flow
+    from boxes.api.process import Running
     from boxes.api.result import Result
     from boxes.spec.sandbox import Bind
 
@@ -47,18 +48,7 @@ def run(
     ConfigError, KernelError, UnsupportedError and others.
     """
     if config is None:
-        made = Config(
-            args=args,
-            rootfs=rootfs,
-            env=env or {},
-            cwd=cwd,
-            user=user,
-            binds=binds,
-            writable=writable,
-            network=network,
-            limits=limits or Limits(),
-        )
-        config = made.document()  # type: ignore[assignment]
+        config = _config(args, rootfs, limits, env, cwd, user, binds, writable, network)
     content = input.encode() if isinstance(input, str) else input
     streams = Streams(DEVNULL if content is None else PIPE, PIPE, PIPE)
     where = place.given(place.store(root), place.new_id("run"))
@@ -72,3 +62,59 @@ def run(
         most=max_output,
         streams=streams,
     )
+
+
+def start(
+    args: Sequence[str],
+    *,
+    rootfs: str | os.PathLike[str],
+    stdin: object = DEVNULL,
+    stdout: object = PIPE,
+    stderr: object = PIPE,
+    limits: Limits | None = None,
+    env: Mapping[str, str] | None = None,
+    cwd: str = "/",
+    user: tuple[int, int] | None = None,
+    binds: Sequence[Bind] = (),
+    writable: bool = False,
+    network: str = "none",
+    config: Mapping[str, Any] | None = None,
+    root: str | os.PathLike[str] | None = None,
+) -> Flow[tuple[Running, Streams]]:
+    """Start a program in a new container, with streams while it runs: `stdin`, `stdout` and `stderr` are PIPE, DEVNULL,
+    a descriptor or an object with fileno(), or for the last STDOUT. The rest is as for `run`. What it gives is to be
+    used as a block, at whose end the container is ended and given back."""
+    if config is None:
+        config = _config(args, rootfs, limits, env, cwd, user, binds, writable, network)
+    where = place.given(place.store(root), place.new_id("run"))
+    streams = Streams(stdin, stdout, stderr)
+    try:
+        running = yield from process.begin("run", {**where, "config": config, "fall_back": True}, args, streams, where)
+    except BaseException:
+        streams.close()
+        raise
+    return running, streams
+
+
+def _config(
+    args: Sequence[str],
+    rootfs: str | os.PathLike[str],
+    limits: Limits | None,
+    env: Mapping[str, str] | None,
+    cwd: str,
+    user: tuple[int, int] | None,
+    binds: Sequence[Bind],
+    writable: bool,
+    network: str,
+) -> Mapping[str, Any]:
+    return Config(
+        args=args,
+        rootfs=rootfs,
+        env=env or {},
+        cwd=cwd,
+        user=user,
+        binds=binds,
+        writable=writable,
+        network=network,
+        limits=limits or Limits(),
+    ).document()

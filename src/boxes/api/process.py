@@ -134,7 +134,9 @@ def result(running: Running, ended: dict[str, Any], exchange: Exchange | None, *
     )
 
 
-def begin(verb: str, given: dict[str, Any], args: Sequence[str], streams: Streams, delete: dict[str, Any]) -> Flow[Running]:
+def begin(
+    verb: str, given: dict[str, Any], args: Sequence[str], streams: Streams, delete: dict[str, Any]
+) -> Flow[Running]:
     """Start a program whose streams are these."""
     try:
         link = yield from client.request(verb, given, streams.theirs)
@@ -166,7 +168,7 @@ def complete(
     except BaseException:
         streams.close()
         raise
-    exchange = Exchange(streams, content or b"", most)
+    exchange = Exchange(streams.take(), content or b"", most)
     try:
         return (yield from communicate(running, exchange, deadline))
     finally:

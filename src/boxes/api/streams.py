@@ -113,6 +113,11 @@ class Streams:
             os.close(fd)
         self._owned.clear()
 
+    def take(self) -> list[int]:
+        """The caller's ends, which are another's to close from here on."""
+        ours, self.ours = self.ours, [-1, -1, -1]
+        return ours
+
     def close(self) -> None:
         self.hand_over()
         for number, fd in enumerate(self.ours):
@@ -124,8 +129,7 @@ class Streams:
 class Exchange:
     """Input going in and output coming out, at the same time. Takes the caller's ends over."""
 
-    def __init__(self, streams: Streams, content: bytes, most: int) -> None:
-        ours, streams.ours = streams.ours, [-1, -1, -1]
+    def __init__(self, ours: list[int], content: bytes, most: int) -> None:
         self.input = Input(ours[0], content)
         self.outputs = (Output(ours[1], most), Output(ours[2], most))
         if not content and ours[0] >= 0:

@@ -284,6 +284,7 @@ class Creation:
             kept=[*self.numbers.all, self.waiting],
             awaited=self.late,
             outputs=self.outputs,
+            layer=self.options.layer,
         )
 
     def _born(self, pid: int) -> None:

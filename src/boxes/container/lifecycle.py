@@ -85,6 +85,12 @@ def launch(making: Creation) -> None:
     making.finish()
 
 
+def prepare(making: Creation) -> None:
+    """create alone, for the same."""
+    _create(making)
+    making.finish()
+
+
 def run_poststart(making: Creation) -> None:
     """What is left of `launch` when its lock is."""
     _run_poststart(making.journal, making.config)

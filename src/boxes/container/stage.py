@@ -71,7 +71,7 @@ def spawn(stage: Stage, builder: Callable[[], NoReturn], born: Callable[[int], N
 
 
 def spawn_shared(stage: Stage, builder: Callable[[], NoReturn], born: Callable[[int], None]) -> tuple[int, int]:
-    """Make the builder in this process's own memory: it is inner by the time this returns, or has ended (docs/adr/0012).
+    """Make the builder in this process's own memory: it is inner when this returns, or has ended (docs/adr/0012).
 
     All it waits for has to be on the socket already. What it does to descriptors is not done to ours, but what it does
     to the objects which own them would be.

@@ -14,7 +14,7 @@ import _stat as stat
 from _struct import unpack
 
 from boxes import system as os
-from boxes.container import channel
+from boxes.container import channel, practice
 from boxes.errors import BoxesError, InternalError, UsageError, refused
 from boxes.linux import flags as k
 from boxes.linux import syscalls
@@ -44,8 +44,9 @@ class Request:
         channel.give(self.reply, dump(facts), fds or [])
 
 
-def main(requests: int, zygote: _socket.socket) -> NoReturn:
-    """Runs in a fork of the zygote, with its memory, which has seen no request."""
+def main(requests: int, zygote: _socket.socket, config: bytes) -> NoReturn:
+    """Runs in a fork of the zygote, with its memory, which has seen no request. `config` is for practice."""
+    practice.plan(config)
     message, fds = _receive(requests)
     if not message and not fds:
         os._exit(0)  # the caller has gone
@@ -133,3 +134,10 @@ def leave_streams() -> None:
     os.close(null)
 
 
+def end_with(reply: _socket.socket) -> None:
+    """End this process, which waits for something else, when the one who asked has gone: F_SETOWN, O_ASYNC of fcntl(2),
+    and SIGIO's default."""
+    import fcntl
+
+    fcntl.fcntl(reply, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(reply, fcntl.F_SETFL, fcntl.fcntl(reply, fcntl.F_GETFL) | os.O_ASYNC)

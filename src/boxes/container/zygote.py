@@ -29,7 +29,8 @@ _SICK = 20  # workers in a row that ended without a request, for no reason we kn
 
 # What workers need, imported once. What few of them do is imported by these.
 _IMPORTED = """
-    boxes.container.worker boxes.container.verbs boxes.container.undivided boxes.container.builder
+    boxes.container.worker boxes.container.practice boxes.container.verbs boxes.container.undivided
+    boxes.container.builder
     boxes.container.planning boxes.container.reports boxes.container.attached boxes.container.exec
     boxes.container.ending boxes.container.outcome boxes.container.seccomp boxes.container.attach
     boxes.cgroups.legacy boxes.cgroups.unified boxes.cgroups.devices boxes.plan.rlimits boxes.plan.container
@@ -42,13 +43,17 @@ def main(requests: int, spare: int) -> NoReturn:
     """`requests` is the workers' end of the caller's socket, `spare` how many of them wait."""
     for name in _IMPORTED:
         __import__(name)
+    from boxes.container import practice
+
+    config = practice.config()
+    practice.plan(config)
     _call_oneself("box: zygote")
     os.chdir("/")
     gc.collect()
     gc.freeze()
     gc.disable()  # workers are short, and a collection would copy all pages
     try:
-        _Zygote(requests, spare).run()
+        _Zygote(requests, spare, config).run()
     finally:
         os._exit(1)
 
@@ -60,8 +65,9 @@ def _call_oneself(name: str) -> None:
 
 
 class _Zygote:
-    def __init__(self, requests: int, spare: int) -> None:
+    def __init__(self, requests: int, spare: int, practice: bytes) -> None:
         self.requests = requests
+        self.practice = practice
         self.spare = spare
         self.waiting: set[int] = set()
         self.heard, self.said = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET)
@@ -108,7 +114,7 @@ class _Zygote:
             os._exit(0)
         self.heard.close()
         os.close(self.woken)
-        worker.main(self.requests, self.said)
+        worker.main(self.requests, self.said, self.practice)
 
     def _reap(self) -> None:
         try:

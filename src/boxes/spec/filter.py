@@ -8,7 +8,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from boxes.spec.shapes import Seccomp
+    from boxes.spec.shapes import Seccomp, SeccompArg, SeccompRule
 
 EPERM, ENOSYS = 1, 38
 # What glibc tries first and does without; flags of clone3 are in memory, where no filter sees them.
@@ -28,6 +28,11 @@ _ARCHITECTURES = {
 }
 
 
+def _no_clone(flag: int) -> SeccompRule:
+    args: list[SeccompArg] = [{"index": 0, "value": flag, "valueTwo": flag, "op": "SCMP_CMP_MASKED_EQ"}]
+    return {"names": ["clone"], "action": "SCMP_ACT_ERRNO", "errnoRet": EPERM, "args": args}
+
+
 def profile(machine: str) -> Seccomp:
     """The profile for a machine, as uname(2) calls it."""
     made: Seccomp = {
@@ -35,16 +40,7 @@ def profile(machine: str) -> Seccomp:
         "syscalls": [
             {"names": list(_ABSENT), "action": "SCMP_ACT_ERRNO", "errnoRet": ENOSYS},
             {"names": list(_DENIED), "action": "SCMP_ACT_ERRNO", "errnoRet": EPERM},
-            *(
-                {
-                    "names": ["clone"],
-                    "action": "SCMP_ACT_ERRNO",
-                    "errnoRet": EPERM,
-                    "args": [{"index": 0, "value": flag, "valueTwo": flag, "op": "SCMP_CMP_MASKED_EQ"}],
-                }
-                for flag in (1 << bit for bit in range(32))
-                if flag & _NEW_NAMESPACES
-            ),
+            *(_no_clone(1 << bit) for bit in range(32) if _NEW_NAMESPACES >> bit & 1),
         ],
     }
     if machine in _ARCHITECTURES:

@@ -13,8 +13,11 @@ from boxes.spec.state import OCI_VERSION
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from typing import TypeVar
 
     from boxes.spec import shapes
+
+    Number = TypeVar("Number", int, float)
 
 NOBODY = 65534
 _PERIOD = 100_000  # microseconds, of CPU quotas
@@ -59,7 +62,7 @@ class Limits:
         return [*found, {"type": "RLIMIT_CORE", "soft": 0, "hard": 0}]
 
 
-def _positive(name: str, value: int) -> int:
+def _positive(name: str, value: Number) -> Number:
     if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
         raise UsageError(f"limit '{name}' is to be more than 0, not {value!r}")
     return value
@@ -151,13 +154,21 @@ class Config:
         return shown + [each.mount() for each in self.binds]
 
     def _linux(self, *, rootless: bool) -> shapes.Linux:
-        kinds = ["pid", "ipc", "uts", "mount", "cgroup"]
+        namespaces: list[shapes.Namespace] = [
+            {"type": "pid"},
+            {"type": "ipc"},
+            {"type": "uts"},
+            {"type": "mount"},
+            {"type": "cgroup"},
+        ]
+        if rootless:
+            namespaces.append({"type": "user"})
         if self.network == "none":
-            kinds.append("network")
+            namespaces.append({"type": "network"})
         elif self.network != "host":
             raise UsageError(f"'network' is 'none' or 'host', not {self.network!r}")
         linux: shapes.Linux = {
-            "namespaces": [{"type": kind} for kind in [*kinds, *(["user"] if rootless else [])]],
+            "namespaces": namespaces,
             "maskedPaths": masked_paths(),
             "readonlyPaths": list(READONLY),
         }
