@@ -29,6 +29,7 @@ from boxes.version import VERSION
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from boxes import aio as aio
+    from boxes.api.client import shut_down as shut_down
     from boxes.api.container import Container as Container
     from boxes.api.container import containers as containers
     from boxes.api.faces import popen as popen
@@ -48,6 +49,7 @@ __version__ = VERSION
 
 # Where each lazy name is.
 _LAZY = {
+    "aio": "boxes.aio",
     "Container": "boxes.api.container",
     "containers": "boxes.api.container",
     "Pool": "boxes.api.pool",
@@ -55,6 +57,7 @@ _LAZY = {
     "Sandbox": "boxes.api.sandbox",
     "popen": "boxes.api.faces",
     "run": "boxes.api.faces",
+    "shut_down": "boxes.api.client",
     "Result": "boxes.api.result",
     "DEVNULL": "boxes.api.streams",
     "PIPE": "boxes.api.streams",
@@ -93,15 +96,16 @@ __all__ = [
     "containers",
     "popen",
     "run",
+    "shut_down",
 ]
 
 
 def __getattr__(name: str) -> object:
+    where = _LAZY.get(name)
+    if where is None:
+        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
     import importlib
 
-    if name == "aio":
-        return importlib.import_module("boxes.aio")
-    if name in _LAZY:
-        value = globals()[name] = getattr(importlib.import_module(_LAZY[name]), name)
-        return value
-    raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+    module = importlib.import_module(where)
+    value = globals()[name] = module if name == "aio" else getattr(module, name)
+    return value

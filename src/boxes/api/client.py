@@ -25,9 +25,13 @@ if TYPE_CHECKING:
 
     from boxes.api.flow import Flow
 
-_BOOT = "import sys; sys.path.insert(0, sys.argv[1]); from boxes.container import zygote; zygote.main(*map(int, sys.argv[2:]))"
+_BOOT = (
+    "import sys; sys.path.insert(0, sys.argv[1]); "
+    "from boxes.container import zygote; zygote.main(*map(int, sys.argv[2:]))"
+)
 _INLINE = 64 << 10  # bytes of a request that go into the message
 _ATTEMPTS = 8
+_DYING, _ENDING = 1.0, 10.0  # seconds that are granted to a zygote
 _SIZE = 1 << 16
 _SPACE = socket.CMSG_SPACE(4 * 8)
 _EAGAIN = (BlockingIOError, InterruptedError)
@@ -94,7 +98,6 @@ class Zygote:
                 raise refused("cannot start the zygote", error) from error
             finally:
                 theirs.close()
-        self.owner = os.getpid()
         self.pidfd = os.pidfd_open(self.pid)
         ours.setblocking(False)
         self.socket = ours
@@ -104,13 +107,23 @@ class Zygote:
         poller.register(self.pidfd, select.POLLIN)
         return not poller.poll(0)
 
+    def reap(self, timeout: float) -> None:
+        """Wait for its end, and let the kernel forget it."""
+        poller = select.poll()
+        poller.register(self.pidfd, select.POLLIN)
+        if poller.poll(timeout * 1000):
+            with contextlib.suppress(OSError):
+                os.waitpid(self.pid, 0)
+
     def close(self) -> None:
         """It ends by itself when its socket does."""
         self.socket.close()
-        if self.owner == os.getpid():
-            with contextlib.suppress(OSError):
-                os.waitpid(self.pid, os.WNOHANG)
-        os.close(self.pidfd)
+        if self.pidfd >= 0:
+            os.close(self.pidfd)
+            self.pidfd = -1
+
+    def __del__(self) -> None:
+        self.close()  # not before the last thread that sends has let go
 
 
 def _interpreter() -> str:
@@ -131,11 +144,25 @@ class _Current:
     def get(self) -> Zygote:
         with self.lock:
             if self.zygote is not None and not self.zygote.alive():
-                self.zygote.close()
+                self.zygote.reap(0)
                 self.zygote = None
             if self.zygote is None:
                 self.zygote = Zygote()
             return self.zygote
+
+    def forget(self, dead: Zygote) -> None:
+        """It hears no more, and has ended or is about to."""
+        with self.lock:
+            if self.zygote is dead:
+                self.zygote = None
+                dead.reap(_DYING)
+
+    def shut_down(self) -> None:
+        with self.lock:
+            zygote, self.zygote = self.zygote, None
+        if zygote is not None:
+            zygote.socket.close()
+            zygote.reap(_ENDING)
 
     def after_fork(self) -> None:
         """A forked child gets a zygote of its own, and holds nothing of its parent's open: who waits for the parent's
@@ -155,6 +182,11 @@ os.register_at_fork(after_in_child=_current.after_fork)
 def zygote_pid() -> int:
     """The pid of this process's zygote, which is started if there is none."""
     return _current.get().pid
+
+
+def shut_down() -> None:
+    """End this process's zygote; the next use starts another. What runs is not touched."""
+    _current.shut_down()
 
 
 def request(verb: str, given: dict[str, Any], fds: Sequence[int] = ()) -> Flow[Link]:
@@ -186,8 +218,9 @@ def _sent(message: bytes, fds: list[int]) -> Flow[Link | None]:
         finally:
             theirs.close()
         word, _ = yield from link.receive()
-    except (BrokenPipeError, ConnectionResetError, BadZygoteError):
+    except (BrokenPipeError, ConnectionResetError):
         link.close()
+        _current.forget(zygote)
         return None
     except BaseException:
         link.close()
@@ -198,15 +231,9 @@ def _sent(message: bytes, fds: list[int]) -> Flow[Link | None]:
     return None
 
 
-class BadZygoteError(OSError):
-    """It was closed meanwhile, because it had died."""
-
-
 def _send(zygote: Zygote, message: bytes, fds: list[int]) -> Flow[None]:
     rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))]
     while True:
-        if zygote.socket.fileno() < 0:
-            raise BadZygoteError
         try:
             zygote.socket.sendmsg([message], rights, socket.MSG_NOSIGNAL)
             return

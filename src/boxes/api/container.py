@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import time
 
 from boxes.api import client, place, process
 from boxes.api.flow import awaitable, blocking
 from boxes.api.streams import DEVNULL, MAX_OUTPUT, PIPE, Streams
 from boxes.container import lifecycle, query
-from boxes.errors import UsageError
+from boxes.errors import StateError, UsageError
 from boxes.spec.sandbox import Config
 
 TYPE_CHECKING = False
@@ -52,7 +53,7 @@ class _Container:
         if (bundle is None) == (config is None):
             raise UsageError("a container is made of a bundle or of a config")
         document = config.document() if isinstance(config, Config) else config
-        given = {**self._where, "bundle": os.path.abspath(bundle or "/"), "record_exit": detach}
+        given = {**self._where, "bundle": os.path.abspath(bundle or "/"), "record_exit": detach, "until_deleted": True}
         if document is not None:
             given["config"] = document
         if PIPE in (stdin, stdout, stderr):
@@ -61,7 +62,7 @@ class _Container:
         if detach:
             yield from self._detached(given, streams)
         else:
-            self._running = yield from process.begin("create", given, [self.id], streams, self._where)
+            self._running = yield from process.begin("create", given, [self.id], streams, {})
 
     def _detached(self, given: dict[str, Any], streams: Streams) -> Flow[None]:
         try:
@@ -96,7 +97,12 @@ class _Container:
     def _wait(self, timeout: float | None = None) -> Flow[dict[str, Any]]:
         """How it ends or has ended: exit_code, signal, oom_killed, cpu_usec, memory_peak, ended; what nobody knows is
         None, and then there is a `reason`. Raises StateError if it does not end within `timeout` seconds."""
-        return (yield from client.call("wait", {**self._where, "timeout": timeout}))
+        if self._running is None:
+            return (yield from client.call("wait", {**self._where, "timeout": timeout}))
+        ended = yield from self._running.end(None if timeout is None else time.monotonic() + timeout)
+        if ended is None:
+            raise StateError(f"the container has not ended within {timeout:g} s")
+        return _told(self.id, ended)
 
     def _pause(self) -> Flow[None]:
         """Stop all its processes where they are."""
@@ -155,6 +161,13 @@ class _Container:
     def processes(self) -> list[int]:
         """The pids of all its processes, as the host sees them. Raises StateError if it does not run."""
         return query.processes(self._store, self.id)
+
+
+def _told(id: str, ended: dict[str, Any]) -> dict[str, Any]:
+    """What a keeper has reported, as `box wait` says it."""
+    kills = ended["oom_kills"]
+    names = ("exit_code", "signal", "cpu_usec", "memory_peak", "ended")
+    return {"id": id} | {name: ended[name] for name in names} | {"oom_killed": None if kills is None else kills > 0}
 
 
 class Container(_Container):

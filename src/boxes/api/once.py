@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-
 from boxes.api import place, process
 from boxes.api.streams import DEVNULL, MAX_OUTPUT, PIPE, Streams
 from boxes.spec.sandbox import Config, Limits
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import os
     from collections.abc import Mapping, Sequence
     from typing import Any
 

@@ -26,8 +26,8 @@ def _checked(size: int) -> int:
 
 
 class Pool:
-    """`size` sandboxes that wait, all of the same settings (see `Sandbox`). Whoever acquires one closes it; none is used
-    twice. Another is made in its place by a thread of the pool."""
+    """`size` sandboxes that wait, all of the same settings (see `Sandbox`). Whoever acquires one closes it; none is
+    used twice. Another is made in its place by a thread of the pool."""
 
     def __init__(self, rootfs: str | os.PathLike[str], size: int = 4, **settings: Unpack[Given]) -> None:
         self._size = _checked(size)
@@ -104,8 +104,8 @@ class Pool:
 
 
 class AsyncPool:
-    """`size` sandboxes that wait, all of the same settings (see `Sandbox`). Whoever acquires one closes it; none is used
-    twice. Another is made in its place by a task. To be used as a block."""
+    """`size` sandboxes that wait, all of the same settings (see `Sandbox`). Whoever acquires one closes it; none is
+    used twice. Another is made in its place by a task. To be used as a block."""
 
     def __init__(self, rootfs: str | os.PathLike[str], size: int = 4, **settings: Unpack[Given]) -> None:
         self._size = _checked(size)

@@ -10,6 +10,7 @@ from boxes.api.flow import READ, Wait
 from boxes.api.result import Result
 from boxes.api.streams import Exchange, Streams
 from boxes.container.attached import EVERYTHING, outcome
+from boxes.container.outcome import now
 from boxes.container.reports import REPORT_ENDED, Report
 from boxes.errors import InternalError
 
@@ -63,7 +64,19 @@ class Running:
             else:
                 report = Report(message)
                 if report.kind == REPORT_ENDED:
-                    self.ended = outcome(report.data, self._files)
+                    self.ended = outcome(report.data, self._files) | {"ended": now()}
+
+    def end(self, deadline: float | None) -> Flow[dict[str, Any] | None]:
+        """How it ended, as soon as that is known; None at the deadline. Raises InternalError if nobody can say."""
+        self.take_reports()
+        while self.ended is None:
+            if self.finished:
+                return (yield from self.finish())
+            ready = yield Wait({self.link.fileno(): READ}, deadline)
+            self.take_reports()
+            if not ready and deadline is not None and time.monotonic() >= deadline:
+                break
+        return self.ended
 
     def finish(self) -> Flow[dict[str, Any]]:
         """How it ended, once it has and what it held is given back. Raises InternalError if nobody can say."""

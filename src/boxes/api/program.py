@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from boxes.api import process
-from boxes.api.flow import READ, Wait, awaitable, blocking
+from boxes.api.flow import awaitable, blocking
 from boxes.api.pipes import AsyncReader, AsyncWriter, Reader, Writer
 from boxes.api.streams import MAX_OUTPUT, Exchange
 
@@ -55,12 +55,8 @@ class Program:
         """How it ended, without output. Raises TimeoutError if it has not within `timeout` seconds."""
         deadline = None if timeout is None else time.monotonic() + timeout
         running = self._running
-        while not running.finished:
-            running.take_reports()
-            if not running.finished:
-                yield Wait({running.link.fileno(): READ}, deadline)
-                if deadline is not None and time.monotonic() >= deadline and not running.ended:
-                    raise TimeoutError(f"'{self.args[0]}' has not ended")
+        if (yield from running.end(deadline)) is None:
+            raise TimeoutError(f"'{self.args[0]}' has not ended within {timeout:g} s")
         ended = yield from running.finish()
         return process.result(running, ended, None, timed_out=False)
 

@@ -94,8 +94,8 @@ class Settings:
 class _Sandbox:
     """A container that stays until it is closed, or until its maker ends.
 
-    Programs run in it by `exec` and `popen`; `copy_in`, `copy_out`, `read_file` and `write_file` reach its files without
-    a program of it. Its `id` is known to the command line too: `box exec ID`, `box ps ID`.
+    Programs run in it by `exec` and `popen`; `copy_in`, `copy_out`, `read_file` and `write_file` reach its files
+    without a program of it. Its `id` is known to the command line too: `box exec ID`, `box ps ID`.
     """
 
     def __init__(self, settings: Settings) -> None:

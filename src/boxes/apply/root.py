@@ -47,8 +47,9 @@ def clone_tree(directory: int, path: str, *, recursive: bool, follow: bool = Tru
 
 
 def layered(lower: list[str], upper: str, work: str) -> int:
-    """A detached overlay: `lower` directories, the uppermost first, and `upper`, which takes the changes. Each is opened
-    here and named by its descriptor, since a path may be longer than the kernel takes and have its separators."""
+    """A detached overlay: `lower` directories, the uppermost first, and `upper`, which takes the changes. Each is
+    opened here and named by its descriptor, since a path may be longer than the kernel takes, or have its separators.
+    """
     fds = [os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC) for path in (upper, work, *lower)]
     context = syscalls.fsopen("overlay")
     try:

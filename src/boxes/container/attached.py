@@ -59,9 +59,12 @@ class Held:
         self.files = usage_files(making.cgroups)
 
 
-def keep_container(making: Creation, held: Held, reply: int) -> NoReturn:
-    """Become the keeper of a container that runs. Its directory must not be locked by this process any more."""
+def keep_container(making: Creation, held: Held, reply: int, *, until_deleted: bool) -> NoReturn:
+    """Become the keeper of a container. Its directory must not be locked by this process any more. `until_deleted`:
+    when it has ended it is removed only as whoever it was made for lets go of it."""
     steps = _waiting(held.pidfd, held.kill, held.files, f"box: keeper {making.id}")
+    if until_deleted:
+        steps.call("ppoll", pack("=ihh", reply, 0, 0), 1, 0, 0, 0)  # the end of the socket, which is always told
     if not _others_are_concerned(making):
         _clean(steps, making.place, making.cgroups)
         steps.call("exit_group", 0)
@@ -109,8 +112,9 @@ def _clean(steps: Steps, place: Place, cgroups: Manager) -> None:
     lock = os.open(place.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     os.set_inheritable(lock, True)
     steps.call("flock", lock, _LOCK_EX)
-    # Fails where somebody has left an outcome to be told to others (`box wait`).
-    steps.call("mkdirat", lock, string("outcome"), 0o700, ignore=_ENOENT)
+    # Fails where somebody has left an outcome to be told to others (`box wait`), and in a directory that was deleted:
+    # then another container may have its names by now.
+    steps.call("mkdirat", lock, string("outcome"), 0o700)
     for directory in cgroups.directories:
         steps.call("unlinkat", -1, string(directory.path), _AT_REMOVEDIR, ignore=_ENOENT)
     steps.call("unlinkat", lock, string("outcome"), _AT_REMOVEDIR, ignore=_ENOENT)

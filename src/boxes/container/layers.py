@@ -5,6 +5,7 @@ They lie in `<state>/.layers/<id>/`, with a lock that their owner holds: what a 
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import shutil
@@ -30,15 +31,25 @@ class Layer:
         self.path = f"{parent}/{id}"
         self.upper, self.work = f"{self.path}/upper", f"{self.path}/work"
         try:
-            os.makedirs(parent, mode=0o700, exist_ok=True)
-            if folder is None:
-                _sweep(store, parent)
-            os.mkdir(self.path, 0o700)
+            self._take(store, parent, sweep=folder is None)
             self._lock = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self._make()
         except OSError as error:
             raise refused("cannot make the layer", error) from error
+
+    def _take(self, store: Store, parent: str, *, sweep: bool) -> None:
+        """The directory; who closed the last layer may have removed the parent meanwhile."""
+        for attempt in range(8):
+            os.makedirs(parent, mode=0o700, exist_ok=True)
+            try:
+                if sweep:
+                    _sweep(store, parent)
+                os.mkdir(self.path, 0o700)
+                return
+            except FileNotFoundError:
+                if attempt == 7:
+                    raise
 
     def _make(self) -> None:
         for path, mode in ((self.upper, 0o755), (self.work, 0o700)):
@@ -71,6 +82,8 @@ class Layer:
             shutil.rmtree(self.path, ignore_errors=True)
             os.close(self._lock)
             self._lock = -1
+            with contextlib.suppress(OSError):
+                os.rmdir(os.path.dirname(self.path))  # if it was the last
 
 
 def _changes(directory: str, below: str) -> Iterator[tuple[str, str]]:

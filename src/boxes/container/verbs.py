@@ -73,7 +73,9 @@ def _create(request: Request) -> None:
 def _keep(request: Request, making: Creation, held: attached.Held, limits: str) -> NoReturn:
     facts = {"id": making.id, "pid": making.pid, "limits": limits, "files": list(held.files)}
     request.answer(facts, [held.pidfd])
-    attached.keep_container(making, held, request.reply.fileno())
+    attached.keep_container(
+        making, held, request.reply.fileno(), until_deleted=bool(request.given.get("until_deleted"))
+    )
 
 
 def _made(request: Request, how: Callable[[Creation], None]) -> tuple[Creation, attached.Held, str]:

@@ -41,7 +41,11 @@ class Request:
         self.fds = fds
 
     def answer(self, facts: dict[str, Any], fds: list[int] | None = None) -> None:
-        channel.give(self.reply, dump(facts), fds or [])
+        """What the caller is to know. One that has gone meanwhile is no error: a keeper will notice."""
+        try:
+            channel.give(self.reply, dump(facts), fds or [])
+        except InternalError:
+            pass
 
 
 def main(requests: int, zygote: _socket.socket, config: bytes) -> NoReturn:
