@@ -24,7 +24,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import _socket
     from collections.abc import Callable
-    from typing import Any, NoReturn
+    from typing import Any, NoReturn, Self
 
     from boxes.cgroups.manager import Manager
     from boxes.container import builder
@@ -65,7 +65,7 @@ class Creation:
         self.ended: list[int] = []  # its wait status, once known
         self.finished = False
 
-    def __enter__(self) -> Creation:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
@@ -94,7 +94,12 @@ class Creation:
         bundle = os.abspath(self.options.bundle)
         path = f"{bundle}/config.json"
         given = self.options.config
-        loaded = configs.load(path) if given is None else configs.from_bytes(given, source="config")
+        if given is None:
+            loaded = configs.load(path)
+        elif isinstance(given, dict):
+            loaded = configs.from_value(given)
+        else:
+            loaded = configs.from_bytes(given, source="config")
         for notice in loaded.warnings:
             log.warning(notice.message, pointer=notice.pointer)
         self.config: dict[str, Any] = loaded.config  # type: ignore[assignment]
@@ -227,11 +232,21 @@ class Creation:
         from boxes.plan.descriptors import Descriptors
 
         self.waiting = self.fds.add(status.hold(self.place))
-        self.listening = channel.listen(f"{self.place.path}/{START_SOCKET}")
+        self.listening = self._listen()
         state = self.fds.add(os.memfd_create("state", os.MFD_CLOEXEC))
         root, old_root = self.fds.add(os.dup(state)), self.fds.add(os.dup(state))
         proc = self.fds.add(os.dup(state)) if self.labelled else -1
-        return Descriptors(root, old_root, self.listening.fileno(), state, self.joins.get("mount", -1), proc=proc)
+        return Descriptors(
+            root,
+            old_root,
+            -1 if self.listening is None else self.listening.fileno(),
+            state,
+            self.joins.get("mount", -1),
+            proc=proc,
+        )
+
+    def _listen(self) -> _socket.socket | None:
+        return channel.listen(f"{self.place.path}/{START_SOCKET}")
 
     # 3. processes
 
@@ -262,7 +277,8 @@ class Creation:
         self.pid, self.pidfd = self._clone(made, body)
         self.fds.add(self.pidfd)
         theirs.close()
-        self.listening.close()
+        if self.listening is not None:
+            self.listening.close()
         self.fds.close_one(self.waiting)  # the lock is inner's from here on: it ends when the program begins
 
     def _clone(self, made: stage.Stage, body: Callable[[], NoReturn]) -> tuple[int, int]:
@@ -367,20 +383,6 @@ class Creation:
                 write_pid(self.options.pid_file, self.pid)
         except OSError as error:
             raise refused("cannot record the container", error) from error
-
-    def size_terminal(self) -> None:
-        """The caller's terminal tells the size of the container's, unless the config does."""
-        if self.terminal is not None and not (self.config.get("process") or {}).get("consoleSize"):
-            from boxes.container import console
-
-            console.copy_size(self.terminal)
-
-    def give_terminal(self) -> int | None:
-        """The master, for whoever relays it; it is theirs to close, which hangs the container's up."""
-        if self.options.console_socket is not None:
-            return None
-        terminal, self.terminal = self.terminal, None
-        return terminal
 
     def finish(self) -> None:
         if self.lent is not None:

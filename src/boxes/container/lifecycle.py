@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from boxes.container.creation import Creation
+    from boxes.container.undivided import Undivided
     from boxes.plan.inner import Steps
 
 __all__ = ["CreateOptions", "create", "delete", "kill", "run", "start", "state"]
@@ -78,10 +79,13 @@ def _build(making: Creation) -> None:
     making.wait_until_ready()
 
 
-def launch(making: Creation) -> None:
-    """create and start in one, for a caller that is to wait by its own means. The container is locked still."""
+def launch(making: Undivided) -> None:
+    """create and start in one, for a caller that is to wait by its own means. The container is locked still. Where
+    nothing comes between the two, inner does not wait for the second."""
+    making.at_once = True
     _create(making)
-    _start(making.place, making.journal, making.config)
+    if not making.begun:
+        _start(making.place, making.journal, making.config)
     making.finish()
 
 
@@ -313,10 +317,10 @@ def run(store: Store, id: str, options: CreateOptions, *, detach: bool = False, 
             making.place.close()
             _run_poststart(making.journal, making.config)
             return 0
-        from boxes.container import foreground
+        from boxes.container import foreground, terminals
 
         with foreground.Signals() as signals:
-            making.size_terminal()
+            terminals.size(making)
             _start(making.place, making.journal, making.config)
             making.finish()
             making.place.close()
@@ -325,7 +329,7 @@ def run(store: Store, id: str, options: CreateOptions, *, detach: bool = False, 
                 code = foreground.wait(
                     making.pid,
                     making.pidfd,
-                    terminal=making.give_terminal(),
+                    terminal=terminals.give(making),
                     signals=signals,
                     reap_all=not options.no_subreaper,
                     ended=making.ended.append,

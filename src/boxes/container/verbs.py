@@ -10,7 +10,6 @@ from boxes.container.store import Store
 from boxes.container.undivided import Undivided
 from boxes.errors import UnsupportedError, UsageError
 from boxes.linux.fd import Fds
-from boxes.spec.document import dump
 from boxes.spec.identifier import check_id
 
 TYPE_CHECKING = False
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, NoReturn
 
-    from boxes.container.creation import Creation
     from boxes.container.worker import Request
 
 
@@ -43,10 +41,9 @@ def _where(given: dict[str, Any]) -> tuple[Store, str]:
 
 
 def _options(given: dict[str, Any]) -> CreateOptions:
-    config = given.get("config")
     return CreateOptions(
         _text(given, "bundle", "/"),
-        config=None if config is None else dump(config).encode(),
+        config=given.get("config"),
         cgroup_manager=_text(given, "cgroup_manager", "auto"),
         rootless=_text(given, "rootless", "auto"),
         record_exit=bool(given.get("record_exit")),
@@ -70,7 +67,7 @@ def _create(request: Request) -> None:
     _keep(request, making, held, limits)
 
 
-def _keep(request: Request, making: Creation, held: attached.Held, limits: str) -> NoReturn:
+def _keep(request: Request, making: Undivided, held: attached.Held, limits: str) -> NoReturn:
     facts = {"id": making.id, "pid": making.pid, "limits": limits, "files": list(held.files)}
     request.answer(facts, [held.pidfd])
     attached.keep_container(
@@ -78,7 +75,7 @@ def _keep(request: Request, making: Creation, held: attached.Held, limits: str) 
     )
 
 
-def _made(request: Request, how: Callable[[Creation], None]) -> tuple[Creation, attached.Held, str]:
+def _made(request: Request, how: Callable[[Undivided], None]) -> tuple[Undivided, attached.Held, str]:
     store, id = _where(request.given)
     worker.take_streams(request.fds)
     limits = "cgroups"
@@ -94,8 +91,8 @@ def _made(request: Request, how: Callable[[Creation], None]) -> tuple[Creation, 
 
 
 def _make(
-    store: Store, id: str, options: CreateOptions, how: Callable[[Creation], None]
-) -> tuple[Creation, attached.Held]:
+    store: Store, id: str, options: CreateOptions, how: Callable[[Undivided], None]
+) -> tuple[Undivided, attached.Held]:
     with Undivided(store, id, options, attached=True) as making:
         how(making)
         return making, attached.Held(making)
