@@ -7,11 +7,12 @@ request to a container. Touched before, by the same code on a config of ours, th
 from __future__ import annotations
 
 from boxes import system as os
-from boxes.container import seccomp
+from boxes.container import host, seccomp
 from boxes.container.options import CreateOptions
 from boxes.container.store import Store
 from boxes.container.undivided import Undivided
 from boxes.errors import BoxesError
+from boxes.plan import exec as planned
 from boxes.plan.descriptors import Descriptors
 from boxes.spec.default import default
 from boxes.spec.document import dump
@@ -45,5 +46,14 @@ def plan(raw: bytes) -> None:
         making.plan_cgroup()
         making.numbers = Descriptors(3, 4, 5, 6, -1, proc=-1)
         making.planned.steps.encode()
+        _plan_exec(making)
     except BoxesError:
         pass
+
+
+def _plan_exec(making: Undivided) -> None:
+    """The same for another process in a container."""
+    process = dict(making.config["process"])
+    given = host.confinement(making.facts, making.capabilities, groups_allowed=True, no_new_keyring=False)
+    given.filter = making.filter
+    planned.exec_steps(process, making.facts, given, planned.Joined(3, -1, [4, 5], -1, [], -1)).encode()
