@@ -98,6 +98,16 @@ def test_wait_gives_up_in_time(box: Runtime, bundle: Bundle) -> None:
             container.wait(0.1)
 
 
+def test_events_tell_what_it_uses(box: Runtime, bundle: Bundle) -> None:
+    with boxes.Container("c7", root=box.root) as container:
+        container.create(config=config(bundle, "sleep", "1"))
+        container.start()
+        with container.events(interval=0.2) as events:
+            found = list(events)
+        assert {event["type"] for event in found} == {"stats"}
+        assert found[0]["data"]["pids"]["current"] == 1
+
+
 def test_errors_have_their_classes(box: Runtime, bundle: Bundle) -> None:
     with pytest.raises(boxes.UsageError):
         boxes.Container("../up", root=box.root)

@@ -23,6 +23,70 @@ if TYPE_CHECKING:
     from boxes.spec.sandbox import Limits
 
 
+class _Events:
+    """What happens to a container, as it happens: dictionaries with `type` ("stats" or "oom"), `id` and `data`. It ends
+    with the container."""
+
+    def __init__(self, where: dict[str, Any], interval: float) -> None:
+        self._given = {**where, "interval": interval}
+        self._link: client.Link | None = None
+
+    def _next(self) -> Flow[dict[str, Any]]:
+        """The next event; nothing at the end."""
+        if self._link is None:
+            self._link = yield from client.request("events", self._given)
+        event, _ = yield from client.answer(self._link)
+        if not event:
+            self.close()
+        return event
+
+    def close(self) -> None:
+        if self._link is not None:
+            self._link.close()
+
+
+class Events(_Events):
+    __doc__ = _Events.__doc__
+
+    _now = blocking(_Events._next)
+
+    def __iter__(self) -> Events:
+        return self
+
+    def __next__(self) -> dict[str, Any]:
+        event = self._now()
+        if not event:
+            raise StopIteration
+        return event
+
+    def __enter__(self) -> Events:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class AsyncEvents(_Events):
+    __doc__ = _Events.__doc__
+
+    _now = awaitable(_Events._next)
+
+    def __aiter__(self) -> AsyncEvents:
+        return self
+
+    async def __anext__(self) -> dict[str, Any]:
+        event = await self._now()
+        if not event:
+            raise StopAsyncIteration
+        return event
+
+    async def __aenter__(self) -> AsyncEvents:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.close()
+
+
 class _Container:
     """A container by its id: one that `create` has made, or any that is there, made by whomever.
 
@@ -184,6 +248,10 @@ class Container(_Container):
     stats = blocking(_Container._stats)
     exec = blocking(_Container._exec)
 
+    def events(self, interval: float = 5.0) -> Events:
+        """What happens to it: its use every `interval` seconds, and each time it is out of memory. To be iterated."""
+        return Events(self._where, interval)
+
     def __enter__(self) -> Container:
         return self
 
@@ -204,6 +272,10 @@ class AsyncContainer(_Container):
     update = awaitable(_Container._update)
     stats = awaitable(_Container._stats)
     exec = awaitable(_Container._exec)
+
+    def events(self, interval: float = 5.0) -> AsyncEvents:
+        """What happens to it: its use every `interval` seconds, and each time it is out of memory. To be iterated."""
+        return AsyncEvents(self._where, interval)
 
     async def __aenter__(self) -> AsyncContainer:
         return self

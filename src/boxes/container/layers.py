@@ -58,8 +58,8 @@ class Layer:
 
     def empty(self) -> None:
         """Forget all changes. Not while it is mounted."""
-        shutil.rmtree(self.upper, ignore_errors=True)
-        shutil.rmtree(self.work, ignore_errors=True)
+        _remove(self.upper)
+        _remove(self.work)
         self._make()
 
     def move_to(self, target: str) -> None:
@@ -79,11 +79,21 @@ class Layer:
     def close(self) -> None:
         """Remove it."""
         if self._lock >= 0:
-            shutil.rmtree(self.path, ignore_errors=True)
+            _remove(self.path)
             os.close(self._lock)
             self._lock = -1
             with contextlib.suppress(OSError):
                 os.rmdir(os.path.dirname(self.path))  # if it was the last
+
+
+def _remove(path: str) -> None:
+    """A tree that nobody changes any more. The kernel makes directories of mode 0, which only root can look into."""
+    if os.geteuid() != 0:
+        for parent, names, _ in os.walk(path):
+            for name in names:
+                if not os.path.islink(f"{parent}/{name}"):
+                    os.chmod(f"{parent}/{name}", 0o700)
+    shutil.rmtree(path, ignore_errors=True)
 
 
 def _changes(directory: str, below: str) -> Iterator[tuple[str, str]]:
@@ -124,7 +134,7 @@ def _sweep(store: Store, parent: str) -> None:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             lifecycle.delete(store, name, force=True)
-            shutil.rmtree(path, ignore_errors=True)
+            _remove(path)
         except (OSError, BoxesError):
             continue  # its owner lives, or the next one will do it
         finally:

@@ -191,6 +191,20 @@ def _stats(request: Request) -> None:
     request.answer(stats.summary(sample, None))
 
 
+def _events(request: Request) -> None:
+    """One answer for each event, until the container has ended."""
+    from boxes.container import events
+
+    interval = request.given.get("interval")
+    if not isinstance(interval, int | float) or interval <= 0:
+        raise UsageError("'interval' is to be seconds, more than 0")
+    worker.end_with(request.reply)
+    store, id = _where(request.given)
+    for event in events.of_one(store, id, interval):
+        request.answer(event)
+    request.answer({})
+
+
 def _number(given: dict[str, Any], name: str) -> int:
     value = given.get(name)
     if type(value) is not int:
@@ -211,4 +225,5 @@ _VERBS: dict[str, Callable[[Request], None]] = {
     "resume": _resume,
     "update": _update,
     "stats": _stats,
+    "events": _events,
 }
