@@ -112,6 +112,15 @@ def test_binds_show_files_of_the_host(run: Run, directory: Path) -> None:
     assert b"Read-only" in result.stderr or b"denied" in result.stderr
 
 
+def test_what_takes_more_to_remove_is_removed(run: Run, bundle: Bundle, directory: Path) -> None:
+    """Hooks after the end, and cgroups in parents of their own: more than a keeper does."""
+    made: Any = boxes.Config(args=["true"], rootfs=bundle.path / "rootfs").document()
+    made["linux"]["cgroupsPath"] = f"/boxes-test-{os.getpid()}/parent/below"
+    made["hooks"] = {"poststop": [{"path": "/bin/touch", "args": ["touch", str(directory / "ran")]}]}
+    assert run("true", config=made).ok
+    assert (directory / "ran").exists()
+
+
 def test_ids_of_processes_are_its_own(run: Run) -> None:
     assert run("sh", "-c", "echo $$").stdout == b"1\n"
 

@@ -93,7 +93,7 @@ class Zygote:
                 (os.POSIX_SPAWN_DUP2, theirs.fileno(), first),
             ]
             try:
-                self.pid = os.posix_spawn(_interpreter(), arguments, {}, file_actions=actions, setsid=True)
+                self.pid = os.posix_spawn(_interpreter(), arguments, {}, file_actions=actions)
             except OSError as error:
                 raise refused("cannot start the zygote", error) from error
             finally:

@@ -48,6 +48,7 @@ def main(requests: int, spare: int) -> NoReturn:
     config = practice.config()
     practice.plan(config)
     _call_oneself("box: zygote")
+    os.setsid()  # a terminal's signals are for the caller
     os.chdir("/")
     gc.collect()
     gc.freeze()
