@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import _socket
 import _stat as stat
+import select
 from _struct import unpack
 
 from boxes import system as os
@@ -50,7 +51,8 @@ class Request:
 
 def main(requests: int, zygote: _socket.socket, config: bytes) -> NoReturn:
     """Runs in a fork of the zygote, with its memory, which has seen no request. `config` is for practice."""
-    practice.plan(config)
+    if not _waits_already(requests):
+        practice.plan(config)
     message, fds = _receive(requests)
     if not message and not fds:
         os._exit(0)  # the caller has gone
@@ -62,6 +64,13 @@ def main(requests: int, zygote: _socket.socket, config: bytes) -> NoReturn:
     if reply is not None:
         _serve(message, reply, fds[1:])
     os._exit(0)
+
+
+def _waits_already(requests: int) -> bool:
+    """Whether there is a request: then there is no time to be passed."""
+    poller = select.poll()
+    poller.register(requests, select.POLLIN)
+    return bool(poller.poll(0))
 
 
 def _receive(requests: int) -> tuple[bytes, list[int]]:
