@@ -105,6 +105,13 @@ def test_bad_config_is_an_error_with_its_place(run: Run) -> None:
     assert caught.value.pointer == "/process/cwd"
 
 
+def test_terminal_has_nowhere_to_go(run: Run, bundle: Bundle) -> None:
+    made: Any = boxes.Config(args=["true"], rootfs=bundle.path / "rootfs").document()
+    made["process"]["terminal"] = True
+    with pytest.raises(boxes.UsageError, match="console socket"):
+        run("true", config=made)
+
+
 def test_binds_show_files_of_the_host(run: Run, directory: Path) -> None:
     (directory / "shown").write_text("content")
     result = run("sh", "-c", "cat /tmp/f; echo >/tmp/f", binds=[boxes.Bind(directory / "shown", "/tmp/f")])

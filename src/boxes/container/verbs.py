@@ -93,7 +93,7 @@ def _made(request: Request, how: Callable[[Undivided], None]) -> tuple[Undivided
 def _make(
     store: Store, id: str, options: CreateOptions, how: Callable[[Undivided], None]
 ) -> tuple[Undivided, attached.Held]:
-    with Undivided(store, id, options, attached=True) as making:
+    with Undivided(store, id, options) as making:
         how(making)
         return making, attached.Held(making)
 
