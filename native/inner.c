@@ -22,6 +22,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -51,6 +52,10 @@
 #ifndef SYS_openat2
 #define SYS_openat2 437
 #endif
+#ifndef SYS_pidfd_send_signal
+#define SYS_pidfd_send_signal 424
+#endif
+#define P_PIDFD_ 3 /* P_PIDFD, which not every <sys/wait.h> has */
 #define SECCOMP_SET_MODE_FILTER 1
 #define SECCOMP_FILTER_FLAG_NEW_LISTENER (1u << 3)
 #define OPEN_TREE_CLONE_CLOEXEC (1 | O_CLOEXEC)
@@ -59,8 +64,8 @@
 #define CLOSE_RANGE_SET_CLOEXEC 4
 
 /* The codes of the steps and of the reports; boxes/plan/inner.py has the same (a test compares them). */
-enum step { CALL = 1, FORK, CONSOLE, READY, WAIT, BOUNDING, CHDIR, STDIO, HOOK, EXEC, SECCOMP, WRITE };
-enum kind { REPORT_READY = 1, REPORT_EXECUTING, REPORT_ERROR, REPORT_CONSOLE, REPORT_LISTENER };
+enum step { CALL = 1, FORK, CONSOLE, READY, WAIT, BOUNDING, CHDIR, STDIO, HOOK, EXEC, SECCOMP, WRITE, KEEP };
+enum kind { REPORT_READY = 1, REPORT_EXECUTING, REPORT_ERROR, REPORT_CONSOLE, REPORT_LISTENER, REPORT_ENDED };
 enum { DATA = 4096, HEAD = 1024 };
 enum { OLDEST_LAST_CAPABILITY = 40 }; /* CAP_CHECKPOINT_RESTORE, Linux 5.9 */
 enum { MANY = 4096 }; /* the steps' descriptors are the first that the runtime opens: well below this */
@@ -293,6 +298,7 @@ static void do_wait(struct payload payload) {
     int listening = (int)take32(&payload);
     char word[8];
     close(reports);
+    signal(SIGCHLD, SIG_IGN); /* orphans of other processes of the container, which nobody here waits for */
     for (;;) {
         int peer = accept4(listening, NULL, NULL, SOCK_CLOEXEC);
         if (peer < 0) {
@@ -307,6 +313,7 @@ static void do_wait(struct payload payload) {
         if (size == 5 && !memcmp(word, "start", 5)) {
             close(listening);
             reports = peer;
+            signal(SIGCHLD, SIG_DFL);
             return;
         }
         close(peer); /* a knock is no start */
@@ -542,6 +549,66 @@ static _Noreturn void do_exec(struct payload payload) {
     exec_failed(errno, argv[0]);
 }
 
+/* ---- a keeper, which is the parent of a container's init, or of a process in a container ---- */
+
+/* Somebody who holds the socket of reports wants a signal sent (one byte, its number), or everything ended (0, or the
+ * end of the socket). Whether there is more to hear. */
+static int heed(int child, int cgroup_kill) {
+    unsigned char word = 0;
+    ssize_t size = recv(reports, &word, 1, 0);
+    if (size < 0 && errno == EINTR)
+        return 1;
+    if (size == 1 && word) {
+        syscall(SYS_pidfd_send_signal, child, word, NULL, 0);
+        return 1;
+    }
+    if (cgroup_kill >= 0 && write(cgroup_kill, "1", 1) < 0)
+        errno = 0; /* the signal will have to do */
+    syscall(SYS_pidfd_send_signal, child, SIGKILL, NULL, 0);
+    return size > 0;
+}
+
+/* Wait for a child's end and report it: u32 pidfd, u32 cgroup.kill or ~0, u32 number of files to read and report then,
+ * u32 0, their descriptors. Data: i32 si_code, i32 si_status, i64 microseconds of CPU, i64 KiB of memory at most, then
+ * each file as u32 size, text. */
+static void do_keep(struct payload payload) {
+    int child = (int)take32(&payload), cgroup_kill = (int)take32(&payload);
+    uint32_t files = take32(&payload);
+    take32(&payload);
+    struct pollfd ends[2] = {{.fd = child, .events = POLLIN}, {.fd = reports, .events = POLLIN}};
+    while (!ends[0].revents) {
+        ends[1].revents = 0;
+        if (poll(ends, 2, -1) < 0 && errno != EINTR)
+            fail();
+        if (!ends[0].revents && ends[1].revents && !heed(child, cgroup_kill))
+            ends[1].fd = -1;
+    }
+    siginfo_t info = {0};
+    struct rusage used = {0};
+    if (syscall(SYS_waitid, P_PIDFD_, child, &info, WEXITED | __WALL, &used) < 0)
+        fail();
+    if (cgroup_kill >= 0 && write(cgroup_kill, "1", 1) < 0)
+        errno = 0; /* nobody can be left where the init had its own pid namespace */
+    static char data[DATA];
+    int32_t how[2] = {info.si_code, info.si_status};
+    int64_t usage[2] = {(used.ru_utime.tv_sec + used.ru_stime.tv_sec) * 1000000 + used.ru_utime.tv_usec + used.ru_stime.tv_usec,
+                        used.ru_maxrss};
+    memcpy(data, how, sizeof how);
+    memcpy(data + sizeof how, usage, sizeof usage);
+    size_t size = sizeof how + sizeof usage;
+    for (; files && size + 4 + HEAD <= DATA; files--) {
+        ssize_t length = pread((int)take32(&payload), data + size + 4, HEAD, 0);
+        uint32_t told = length > 0 ? (uint32_t)length : 0;
+        memcpy(data + size, &told, 4);
+        size += 4 + told;
+    }
+    struct report report = {REPORT_ENDED, current, 0, (uint32_t)size};
+    struct iovec parts[2] = {{&report, sizeof report}, {data, size}};
+    struct msghdr message = {.msg_iov = parts, .msg_iovlen = 2};
+    if (sendmsg(reports, &message, MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
+        errno = 0; /* nobody is left to tell, and the rest is to be done all the same */
+}
+
 static void do_step(enum step code, struct payload payload) {
     switch (code) {
     case CALL: do_call(payload); return;
@@ -555,6 +622,7 @@ static void do_step(enum step code, struct payload payload) {
     case HOOK: do_hook(payload); return;
     case SECCOMP: do_seccomp(payload); return;
     case WRITE: do_write(payload); return;
+    case KEEP: do_keep(payload); return;
     case EXEC: do_exec(payload);
     }
     malformed();
@@ -573,7 +641,7 @@ static void run(const char *plan, size_t size) {
         take(&all, (length + 7) & ~(size_t)7);
         do_step((enum step)code, payload);
     }
-    malformed(); /* a plan ends in EXEC, which does not return */
+    malformed(); /* a plan ends in EXEC or in exit_group(2), which do not return */
 }
 
 /* The program must find signals as a new session does: the interpreter ignores some, and a caller may have. */

@@ -18,6 +18,7 @@
 #include <stdint.h>
 #include <string.h>
 #include <sys/inotify.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -100,6 +101,81 @@ static PyObject *py_clone3(PyObject *self, PyObject *args) {
         return PyErr_SetFromErrno(PyExc_OSError);
     }
     return Py_BuildValue("li", pid, pid == 0 ? -1 : pidfd);
+}
+
+/* ---- a child in this process's memory ---- */
+
+static void below(struct clone_args *how) {
+    enum { APART = 64 << 10, STACK = 1 << 20 };
+    how->flags |= CLONE_VM | CLONE_VFORK;
+    how->stack = (((uint64_t)(uintptr_t)how & ~(uint64_t)15) - APART) - STACK;
+    how->stack_size = STACK;
+}
+
+/* clone3(2) as vfork(2), on a part of the stack far below ours: the child calls `child` there, which must not return. */
+static long clone_onto(struct clone_args *how, void (*child)(void *), void *argument) {
+#if defined(__x86_64__)
+    long value;
+    below(how);
+    register void (*to)(void *) __asm__("r8") = child;
+    register void *with __asm__("r9") = argument;
+    __asm__ volatile("syscall\n\ttest %%rax, %%rax\n\tjnz 1f\n\t"
+                     "xor %%ebp, %%ebp\n\tmov %%r9, %%rdi\n\tcall *%%r8\n\thlt\n1:"
+                     : "=a"(value)
+                     : "a"(SYS_clone3), "D"(how), "S"(sizeof *how), "r"(to), "r"(with)
+                     : "rcx", "r11", "cc", "memory");
+#elif defined(__aarch64__)
+    below(how);
+    register long value __asm__("x0") = (long)how;
+    register long size __asm__("x1") = sizeof *how;
+    register void (*to)(void *) __asm__("x2") = child;
+    register void *with __asm__("x3") = argument;
+    register long number __asm__("x8") = SYS_clone3;
+    __asm__ volatile("svc 0\n\tcbnz x0, 1f\n\tmov x29, xzr\n\tmov x0, x3\n\tblr x2\n\tbrk 1\n1:"
+                     : "+r"(value)
+                     : "r"(size), "r"(to), "r"(with), "r"(number)
+                     : "cc", "memory");
+#endif
+    if (value < 0) {
+        errno = (int)-value;
+        return -1;
+    }
+    return value;
+}
+
+static void call_and_exit(void *body) {
+    PyObject_CallNoArgs((PyObject *)body);
+    _exit(1);
+}
+
+/* clone_shared(flags, cgroup, body) -> (pid, pidfd): as vfork(2) does, but the child calls `body`. It runs in this
+ * process's memory while this process waits until it executes a program or ends. As it never returns, it has a thread
+ * state of its own. */
+static PyObject *py_clone_shared(PyObject *self, PyObject *args) {
+    (void)self;
+    unsigned long long flags;
+    int cgroup, pidfd = -1;
+    PyObject *body;
+    if (!PyArg_ParseTuple(args, "KiO:clone_shared", &flags, &cgroup, &body))
+        return NULL;
+    PyThreadState *own = PyThreadState_Get();
+    PyThreadState *lent = PyThreadState_New(PyThreadState_GetInterpreter(own));
+    if (!lent)
+        return PyErr_NoMemory();
+    struct clone_args how = {
+        .flags = flags | CLONE_PIDFD | (cgroup >= 0 ? CLONE_INTO_CGROUP : 0),
+        .pidfd = (uint64_t)(uintptr_t)&pidfd,
+        .exit_signal = SIGCHLD,
+        .cgroup = cgroup >= 0 ? (uint64_t)cgroup : 0,
+    };
+    PyThreadState_Swap(lent);
+    long pid = clone_onto(&how, call_and_exit, body);
+    int error = errno;
+    PyThreadState_Swap(own);
+    PyThreadState_Clear(lent);
+    PyThreadState_Delete(lent);
+    errno = error;
+    return pid < 0 ? PyErr_SetFromErrno(PyExc_OSError) : Py_BuildValue("li", pid, pidfd);
 }
 
 static PyObject *py_unshare(PyObject *self, PyObject *args) {
@@ -373,6 +449,18 @@ static PyObject *py_execveat(PyObject *self, PyObject *args) {
 /* spawn(fd, arguments, cgroup) -> the pid of a child that executes fd with an empty environment, born in a v2 cgroup
  * (-1: in ours). Unlike posix_spawn(3) it copies the page tables, for CLONE_INTO_CGROUP wants clone3; until it has
  * executed, this process waits, and no Python runs in it. */
+struct program {
+    int fd;
+    char **argv;
+};
+
+static void execute(void *argument) {
+    const struct program *program = argument;
+    char *none[] = {NULL};
+    syscall(SYS_execveat, program->fd, "", program->argv, none, AT_EMPTY_PATH);
+    _exit(127);
+}
+
 static PyObject *py_spawn(PyObject *self, PyObject *args) {
     (void)self;
     int fd, cgroup;
@@ -382,18 +470,13 @@ static PyObject *py_spawn(PyObject *self, PyObject *args) {
     char **argv = vector(arguments);
     if (!argv)
         return NULL;
-    struct clone_args how = {.flags = CLONE_VFORK, .exit_signal = SIGCHLD};
+    struct clone_args how = {.exit_signal = SIGCHLD};
     if (cgroup >= 0) {
         how.flags |= CLONE_INTO_CGROUP;
         how.cgroup = (uint64_t)cgroup;
     }
-    char *none[] = {NULL};
-    long pid = syscall(SYS_clone3, &how, sizeof how);
-    if (pid == 0) {
-        syscall(SYS_execveat, fd, "", argv, none, AT_EMPTY_PATH);
-        _exit(127);
-    }
-    PyObject *made = result(pid);
+    struct program program = {fd, argv};
+    PyObject *made = result(clone_onto(&how, execute, &program));
     PyMem_Free(argv);
     return made;
 }
@@ -542,6 +625,15 @@ static PyObject *py_seccomp_compile(PyObject *self, PyObject *args) {
     return made;
 }
 
+static PyObject *py_madvise(PyObject *self, PyObject *args) {
+    (void)self;
+    unsigned long long start, size;
+    int advice;
+    if (!PyArg_ParseTuple(args, "KKi:madvise", &start, &size, &advice))
+        return NULL;
+    return result(madvise((void *)(uintptr_t)start, (size_t)size, advice));
+}
+
 static PyObject *py_renameat2(PyObject *self, PyObject *args) {
     (void)self;
     int old_directory, new_directory;
@@ -561,6 +653,7 @@ static PyObject *py_renameat2(PyObject *self, PyObject *args) {
 static PyMethodDef methods[] = {
     {"openat2", py_openat2, METH_VARARGS, NULL},
     {"clone3", py_clone3, METH_VARARGS, NULL},
+    {"clone_shared", py_clone_shared, METH_VARARGS, NULL},
     {"unshare", py_unshare, METH_VARARGS, NULL},
     {"setns", py_setns, METH_VARARGS, NULL},
     {"fsopen", py_fsopen, METH_VARARGS, NULL},
@@ -582,6 +675,7 @@ static PyMethodDef methods[] = {
     {"execveat", py_execveat, METH_VARARGS, NULL},
     {"spawn", py_spawn, METH_VARARGS, NULL},
     {"pidfd_getfd", py_pidfd_getfd, METH_VARARGS, NULL},
+    {"madvise", py_madvise, METH_VARARGS, NULL},
     {"renameat2", py_renameat2, METH_VARARGS, NULL},
     {"inotify_init", py_inotify_init, METH_VARARGS, NULL},
     {"inotify_add_watch", py_inotify_add_watch, METH_VARARGS, NULL},

@@ -10,6 +10,7 @@
     ├── KernelError        the kernel refused a call: ``errno`` and ``call`` say which
     ├── UnsupportedError   this kernel, host or privilege level lacks what is asked for
     ├── ServiceError       another service of the host (systemd) refused, or did not answer in time
+    ├── ProgramError       a container's program did not end well, and `Result.check` was asked: ``result`` says how
     └── InternalError      one of our own processes ended or spoke out of turn
 
 A class says what a caller can do about it; the facts are attributes, and the same for all. Front ends show an error
@@ -104,6 +105,14 @@ class UnsupportedError(BoxesError):
 
 class ServiceError(BoxesError):
     code = "service"
+
+
+class ProgramError(BoxesError):
+    code = "program"
+
+    def __init__(self, message: str, *, result: object = None, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.result = result
 
 
 class InternalError(BoxesError):

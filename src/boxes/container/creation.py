@@ -23,7 +23,8 @@ from boxes.spec.state import oci_state
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import _socket
-    from typing import Any, NoReturn
+    from collections.abc import Callable
+    from typing import Any, NoReturn, Self
 
     from boxes.cgroups.manager import Manager
     from boxes.container import builder
@@ -64,7 +65,7 @@ class Creation:
         self.ended: list[int] = []  # its wait status, once known
         self.finished = False
 
-    def __enter__(self) -> Creation:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
@@ -93,7 +94,12 @@ class Creation:
         bundle = os.abspath(self.options.bundle)
         path = f"{bundle}/config.json"
         given = self.options.config
-        loaded = configs.load(path) if given is None else configs.from_bytes(given, source="config")
+        if given is None:
+            loaded = configs.load(path)
+        elif isinstance(given, dict):
+            loaded = configs.from_value(given)
+        else:
+            loaded = configs.from_bytes(given, source="config")
         for notice in loaded.warnings:
             log.warning(notice.message, pointer=notice.pointer)
         self.config: dict[str, Any] = loaded.config  # type: ignore[assignment]
@@ -227,11 +233,21 @@ class Creation:
         from boxes.plan.descriptors import Descriptors
 
         self.waiting = self.fds.add(status.hold(self.place))
-        self.listening = channel.listen(f"{self.place.path}/{START_SOCKET}")
+        self.listening = self._listen()
         state = self.fds.add(memory("state"))
         root, old_root = self.fds.add(os.dup(state)), self.fds.add(os.dup(state))
         proc = self.fds.add(os.dup(state)) if self.labelled else -1
-        return Descriptors(root, old_root, self.listening.fileno(), state, self.joins.get("mount", -1), proc=proc)
+        return Descriptors(
+            root,
+            old_root,
+            -1 if self.listening is None else self.listening.fileno(),
+            state,
+            self.joins.get("mount", -1),
+            proc=proc,
+        )
+
+    def _listen(self) -> _socket.socket | None:
+        return channel.listen(f"{self.place.path}/{START_SOCKET}")
 
     # 3. processes
 
@@ -259,11 +275,15 @@ class Creation:
 
             builder.main(self._job(theirs))
 
-        self.pid, self.pidfd = stage.spawn(made, body, self._born)
+        self.pid, self.pidfd = self._clone(made, body)
         self.fds.add(self.pidfd)
         channel.close(theirs)
-        channel.close(self.listening)
+        if self.listening is not None:
+            channel.close(self.listening)
         self.fds.close_one(self.waiting)  # the lock is inner's from here on: it ends when the program begins
+
+    def _clone(self, made: stage.Stage, body: Callable[[], NoReturn]) -> tuple[int, int]:
+        return stage.spawn(made, body, self._born)
 
     def _job(self, theirs: _socket.socket) -> builder.Job:
         """Runs in the builder."""
@@ -281,6 +301,7 @@ class Creation:
             kept=[*self.numbers.all, self.waiting],
             awaited=self.late,
             outputs=self.outputs,
+            layer=self.options.layer,
         )
 
     def _born(self, pid: int) -> None:
@@ -311,23 +332,10 @@ class Creation:
             channel.expect(self.socket, "mounted")
         if not self.cgroup_made:
             self.make_cgroup()
-        shown = [[each.name, each.options, each.source, each.unified] for each in self.cgroups.mounts_for_container()]
-        early, late = self._entries()
-        channel.give(self.socket, dump({"shown": shown, "early": len(early)}), early + late)
-        for fd in early + late:
-            self.fds.close_one(fd)
+        placement.show(self)
         self._prepare()
         channel.expect(self.socket, "built")
         placement.complete(self)
-
-    def _entries(self) -> tuple[list[int], list[int]]:
-        try:
-            early, late = self.cgroups.entries(born=self.entered)
-        except OSError as error:
-            raise refused("cannot enter the cgroup", error) from error
-        for fd in early + late:
-            self.fds.add(fd)
-        return early, late
 
     def _prepare(self) -> None:
         """Load what comes next while the builder is busy."""
@@ -376,20 +384,6 @@ class Creation:
                 write_pid(self.options.pid_file, self.pid)
         except OSError as error:
             raise refused("cannot record the container", error) from error
-
-    def size_terminal(self) -> None:
-        """The caller's terminal tells the size of the container's, unless the config does."""
-        if self.terminal is not None and not (self.config.get("process") or {}).get("consoleSize"):
-            from boxes.container import console
-
-            console.copy_size(self.terminal)
-
-    def give_terminal(self) -> int | None:
-        """The master, for whoever relays it; it is theirs to close, which hangs the container's up."""
-        if self.options.console_socket is not None:
-            return None
-        terminal, self.terminal = self.terminal, None
-        return terminal
 
     def finish(self) -> None:
         if self.lent is not None:

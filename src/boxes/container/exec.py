@@ -75,30 +75,10 @@ class ExecOptions:
 def execute(store: Store, id: str, options: ExecOptions) -> int:
     """Run a process in a container: its exit status, or 0 if it is detached. Raises BoxesError if it did not begin."""
     host.close_on_exec(options.preserve_fds)
-    with Fds() as fds, store.peek(id) as place:
-        journal = place.load()
-        pidfd = fds.add(_running(place, journal, options))
-        config = place.config()
-        process = _process(config, options)
-        terminals.check(process, options.console_socket, relayed=not options.detach)
+    with Fds() as fds:
         signals = None if options.detach else foreground.Signals()
         try:
-            ours, theirs = channel.pair()
-            ours.setsockopt(_socket.SOL_SOCKET, _PASSCRED, 1)
-            gate = _gate(journal, options, fds)
-            steps, cgroup = _plan(journal, config, process, options, pidfd, fds, store.runtime, gate)
-            child = _spawn(steps, theirs, options, fds, cgroup)
-            channel.close(theirs)
-            reports = Reports(ours, lambda: steps)
-            reports.listener = lambda number, fds, sender: _listen(journal, config, number, fds, sender)
-            try:
-                pid, terminal = _begun(child, reports, gate)
-                channel.close(ours)
-                pidfd = fds.add(syscalls.pidfd_open(pid))
-                _tell(pid, pidfd, terminal, options)
-            except BaseException:
-                _reap(child, reports.sender)
-                raise
+            pid, pidfd, terminal = begin(store, id, options, fds)
             if options.detach:
                 return 0
             terminal = None if options.console_socket is not None else terminal
@@ -106,6 +86,34 @@ def execute(store: Store, id: str, options: ExecOptions) -> int:
         finally:
             if signals is not None:
                 signals.close()
+
+
+def begin(store: Store, id: str, options: ExecOptions, fds: Fds) -> tuple[int, int, int | None]:
+    """Start a process in a container: its pid, a child of this process's, a pidfd, and the master of its terminal. What
+    is opened on the way goes to `fds`. Whoever is to know of the process has been told, or it is gone."""
+    with store.peek(id) as place:
+        journal = place.load()
+        pidfd = fds.add(_running(place, journal, options))
+        config = place.config()
+    process = _process(config, options)
+    terminals.check(process, options.console_socket, relayed=not options.detach)
+    ours, theirs = channel.pair()
+    ours.setsockopt(_socket.SOL_SOCKET, _PASSCRED, 1)
+    gate = _gate(journal, options, fds)
+    steps, cgroup = _plan(journal, config, process, options, pidfd, fds, store.runtime, gate)
+    child = _spawn(steps, theirs, options, fds, cgroup)
+    channel.close(theirs)
+    reports = Reports(ours, lambda: steps)
+    reports.listener = lambda number, fds, sender: _listen(journal, config, number, fds, sender)
+    try:
+        pid, terminal = _begun(child, reports, gate)
+        channel.close(ours)
+        pidfd = fds.add(syscalls.pidfd_open(pid))
+        _tell(pid, pidfd, terminal, options)
+    except BaseException:
+        _reap(child, reports.sender)
+        raise
+    return pid, pidfd, terminal
 
 
 def _running(place: Any, journal: dict[str, Any], options: ExecOptions) -> int:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from boxes.container.creation import Creation
     from boxes.container.foreground import Signals
+    from boxes.container.undivided import Undivided
     from boxes.plan.inner import Steps
 
 __all__ = ["CreateOptions", "create", "delete", "kill", "run", "start", "state"]
@@ -77,6 +78,27 @@ def _build(making: Creation) -> None:
         raise
     making.run_hooks()
     making.wait_until_ready()
+
+
+def launch(making: Undivided) -> None:
+    """create and start in one, for a caller that is to wait by its own means. The container is locked still. Where
+    nothing comes between the two, inner does not wait for the second."""
+    making.at_once = True
+    _create(making)
+    if not making.begun:
+        _start(making.place, making.journal, making.config)
+    making.finish()
+
+
+def prepare(making: Creation) -> None:
+    """create alone, for the same."""
+    _create(making)
+    making.finish()
+
+
+def run_poststart(making: Creation) -> None:
+    """What is left of `launch` when its lock is."""
+    _run_poststart(making.journal, making.config)
 
 
 # ---- start ----
@@ -298,10 +320,10 @@ def run(store: Store, id: str, options: CreateOptions, *, detach: bool = False, 
             making.place.close()
             _run_poststart(making.journal, making.config)
             return 0
-        from boxes.container import foreground
+        from boxes.container import foreground, terminals
 
         with foreground.Signals() as signals:
-            making.size_terminal()
+            terminals.size(making)
             _start(making.place, making.journal, making.config)
             making.finish()
             making.place.close()
@@ -329,12 +351,12 @@ def _delete_own(store: Store, id: str, ended: Sequence[int]) -> None:
 
 def wait_for(making: Creation, signals: Signals) -> int:
     """The exit status of its program, once it has ended."""
-    from boxes.container import foreground
+    from boxes.container import foreground, terminals
 
     return foreground.wait(
         making.pid,
         making.pidfd,
-        terminal=making.give_terminal(),
+        terminal=terminals.give(making),
         signals=signals,
         reap_all=not making.options.no_subreaper,
         ended=making.ended.append,

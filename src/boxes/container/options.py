@@ -4,15 +4,17 @@ from __future__ import annotations
 
 
 class CreateOptions:
-    """`bundle`: its directory; `config`: the text to use in the place of its config.json; `pid_file`, `console_socket`,
-    `pidfd_socket`: paths; `preserve_fds`: how many descriptors after stdio the process gets; `cgroup_manager`: auto,
-    cgroupfs, systemd or disabled; `rootless`: auto, true or false; `record_exit`: leave a keeper."""
+    """`bundle`: its directory; `config`: what to use in the place of its config.json, as text or parsed; `pid_file`,
+    `console_socket`, `pidfd_socket`: paths; `preserve_fds`: how many descriptors after stdio the process gets;
+    `cgroup_manager`: auto, cgroupfs, systemd or disabled; `rootless`: auto, true or false; `record_exit`: leave a
+    keeper; `layer`: directories of an overlay above the config's root: one that takes what is written, an empty one of
+    the same filesystem, and then those that lie between, the uppermost first."""
 
     def __init__(
         self,
         bundle: str = ".",
         *,
-        config: bytes | None = None,
+        config: bytes | dict[str, object] | None = None,
         pid_file: str | None = None,
         console_socket: str | None = None,
         pidfd_socket: str | None = None,
@@ -23,6 +25,7 @@ class CreateOptions:
         rootless: str = "auto",
         no_subreaper: bool = False,
         record_exit: bool = False,
+        layer: list[str] | None = None,
     ) -> None:
         self.bundle = bundle
         self.config = config
@@ -36,3 +39,4 @@ class CreateOptions:
         self.rootless = rootless
         self.no_subreaper = no_subreaper
         self.record_exit = record_exit
+        self.layer = layer

@@ -7,9 +7,11 @@ import _stat as stat
 from boxes import system as os
 from boxes.cgroups import manager as managers
 from boxes.cgroups.settings import DeviceRules
-from boxes.container import host
-from boxes.errors import BoxesError, ServiceError, StateError, located
+from boxes.container import channel, host
+from boxes.errors import BoxesError, ServiceError, StateError, located, refused
+from boxes.linux.fd import Fds
 from boxes.plan.resources import settings
+from boxes.spec.document import dump
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -68,6 +70,19 @@ def starved(error: InternalError, cgroups: Manager, config: dict[str, Any]) -> B
         pointer="/linux/resources/memory/limit",
         hint="the kernel killed its first process",
     )
+
+
+def show(making: Creation) -> None:
+    """Tell the builder where its cgroups are, and give it descriptors to enter them by, at once and at last."""
+    shown = [[each.name, each.options, each.source, each.unified] for each in making.cgroups.mounts_for_container()]
+    with Fds() as fds:
+        try:
+            early, late = making.cgroups.entries(born=making.entered)
+        except OSError as error:
+            raise refused("cannot enter the cgroup", error) from error
+        for fd in early + late:
+            fds.add(fd)
+        channel.give(making.socket, dump({"shown": shown, "early": len(early)}), early + late)
 
 
 def complete(making: Creation) -> None:

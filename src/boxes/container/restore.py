@@ -7,7 +7,7 @@ What the dump calls external is given to it: streams, namespaces by path, the ho
 from __future__ import annotations
 
 from boxes import system as os
-from boxes.container import foreground, host, images, lifecycle, placement
+from boxes.container import foreground, host, images, lifecycle, placement, terminals
 from boxes.container.creation import Creation
 from boxes.criu.messages import RESTORE
 from boxes.criu.service import Service, check_version, numbers
@@ -45,7 +45,7 @@ def restore(
             return 0
         with foreground.Signals() as signals:
             making.carry_out()
-            making.size_terminal()
+            terminals.size(making)
             making.finish()
             making.place.close()
             try:

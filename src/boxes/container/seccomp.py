@@ -29,6 +29,7 @@ _DIGEST = 32
 _LISTENER = "anon_inode:seccomp notify"
 
 Held = dict[str, tuple[str, str]]
+_compiled: list[tuple[dict[str, Any], tuple[bytes, Held]]] = []  # what `remember` was given
 
 
 def prepare(
@@ -53,12 +54,23 @@ def _filter(config: dict[str, Any], runtime: str | None) -> Filter:
     if runtime is None:
         program, held = _compile(profile, flags)
         return Filter(program, flags, held)
+    for known, made in _compiled:
+        if known == profile:
+            return Filter(made[0], flags, made[1])
     name = _name(profile)
     kept = _kept(f"{runtime}/{_CACHE}", name)
     if kept is None:
         kept = _compile(profile, flags)
         _keep(runtime, name, *kept)
     return Filter(kept[0], flags, kept[1])
+
+
+def remember(profile: dict[str, Any]) -> None:
+    """Compile a profile for all containers that this process, and its forks, make with it."""
+    try:
+        _compiled.append((profile, _compile(profile, planned.flags(profile))))
+    except BoxesError:
+        pass  # whoever wants it is told why it cannot be
 
 
 def like() -> Filter:

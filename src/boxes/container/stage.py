@@ -70,6 +70,27 @@ def spawn(stage: Stage, builder: Callable[[], NoReturn], born: Callable[[int], N
     return pid, pidfd
 
 
+def spawn_shared(stage: Stage, builder: Callable[[], NoReturn], born: Callable[[int], None]) -> tuple[int, int]:
+    """Make the builder in this process's own memory: it is inner when this returns, or has ended (docs/adr/0012).
+
+    All it waits for has to be on the socket already. What it does to descriptors is not done to ours, but what it does
+    to the objects which own them would be.
+    """
+
+    def body() -> NoReturn:
+        _guarded(stage.theirs, lambda: _born_shared(builder, born))
+
+    try:
+        return syscalls.clone_shared(stage.namespaces.flags, body, cgroup=stage.cgroup)
+    except OSError as error:
+        raise refused("cannot make the container's namespaces", error, pointer="/linux/namespaces") from error
+
+
+def _born_shared(builder: Callable[[], NoReturn], born: Callable[[int], None]) -> NoReturn:
+    born(int(os.readlink("/proc/self")))  # its pid as the runtime sees it: the procfs is the runtime's
+    builder()
+
+
 def map_ids(pid: int, namespaces: Namespaces, *, privileged: bool) -> None:
     """Write the id maps of the new user namespace that a process waits in."""
     from boxes.apply import idmap
@@ -111,15 +132,19 @@ def _end(pid: int) -> None:
 
 def guarded(stage: Stage, body: Callable[[], NoReturn]) -> NoReturn:
     """The child's whole life: it leaves by execve or _exit, and what went wrong goes to the runtime as data."""
+    channel.close(stage.ours)
+    _guarded(stage.theirs, body)
+
+
+def _guarded(theirs: _socket.socket, body: Callable[[], NoReturn]) -> NoReturn:
     try:
-        channel.close(stage.ours)
         body()
     except BoxesError as error:
-        channel.say_error(stage.theirs, error)
+        channel.say_error(theirs, error)
     except OSError as error:
-        channel.say_error(stage.theirs, refused("cannot set the container up", error))
+        channel.say_error(theirs, refused("cannot set the container up", error))
     except BaseException as error:  # noqa: BLE001 - nothing may unwind into the runtime's frames
-        channel.say_error(stage.theirs, InternalError(f"{type(error).__name__}: {error}"))
+        channel.say_error(theirs, InternalError(f"{type(error).__name__}: {error}"))
     finally:
         os._exit(1)
 

@@ -14,7 +14,7 @@ from boxes.linux import flags as k
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import TypeVar
+    from typing import NoReturn, TypeVar
 
     Path = str | bytes
     Result = TypeVar("Result")
@@ -64,6 +64,13 @@ def clone3(flags: int, *, exit_signal: int = 17, cgroup: int = -1) -> tuple[int,
     """
     into = f", cgroup={described(cgroup)}" if cgroup >= 0 else ""
     return _checked(f"clone3({flags:#x}{into})", native.clone3, flags, exit_signal, cgroup)
+
+
+def clone_shared(flags: int, body: Callable[[], NoReturn], *, cgroup: int = -1) -> tuple[int, int]:
+    """(pid, pidfd) of a child that has called `body` in this process's memory, and has executed a program or ended:
+    until then this process waits, as for vfork(2). All that `body` does to objects is done to ours."""
+    into = f", cgroup={described(cgroup)}" if cgroup >= 0 else ""
+    return _checked(f"clone3({flags:#x}|CLONE_VM|CLONE_VFORK{into})", native.clone_shared, flags, cgroup, body)
 
 
 def unshare(flags: int) -> None:

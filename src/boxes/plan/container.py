@@ -117,8 +117,9 @@ def init_steps(config: dict[str, Any], facts: Facts, plan: Plan, given: Confinem
     enter_root(steps, facts, plan, fds)
     settings = config.get("process") or {"cwd": "/"}
     process.session(steps, settings, given)
-    steps.add(inner.READY, b"", "ready", "")
-    steps.add(inner.WAIT, pack("=I", fds.listening), "accept", "")
+    if fds.listening >= 0:
+        steps.add(inner.READY, b"", "ready", "")
+        steps.add(inner.WAIT, pack("=I", fds.listening), "accept", "")
     if "process" not in config:
         return steps
     plan.warnings += process.identity(steps, settings, given)

@@ -31,9 +31,12 @@ def load(path: str) -> Loaded:
 
 def from_bytes(raw: bytes, *, source: str = "config.json") -> Loaded:
     """Check a config that was read already; `source` names it in errors."""
-    config: Any = parse(raw, source=source)
-    warnings = validate(config)
-    return Loaded(config, raw, warnings)
+    return from_value(parse(raw, source=source), raw)
+
+
+def from_value(config: Any, raw: bytes = b"") -> Loaded:
+    """Check a config that was parsed already."""
+    return Loaded(config, raw, validate(config))
 
 
 def process(path: str) -> tuple[Process, list[Notice]]:

@@ -1,0 +1,1 @@
+"""The Python API: containers from a program, over a zygote of its own. `import boxes` has all names."""

@@ -1,0 +1,141 @@
+"""Layers: directories that an overlay writes a container's changes to, one for each container, made and swept here.
+
+They lie in `<state>/.layers/<id>/`, with a lock that their owner holds: what a killed owner left is told apart by that.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+import stat
+
+from boxes.errors import BoxesError, refused
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from boxes.container.store import Store
+
+_FOLDER = ".layers"
+_OPAQUE = ("trusted.overlay.opaque", "user.overlay.opaque")
+
+
+class Layer:
+    """`upper`: what was changed; `work`: the kernel's. Both belong to one container at a time."""
+
+    def __init__(self, store: Store, id: str, folder: str | None = None) -> None:
+        parent = folder or f"{store.state}/{_FOLDER}"
+        self.path = f"{parent}/{id}"
+        self.upper, self.work = f"{self.path}/upper", f"{self.path}/work"
+        try:
+            self._take(store, parent, sweep=folder is None)
+            self._lock = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._make()
+        except OSError as error:
+            raise refused("cannot make the layer", error) from error
+
+    def _take(self, store: Store, parent: str, *, sweep: bool) -> None:
+        """The directory; who closed the last layer may have removed the parent meanwhile."""
+        for attempt in range(8):
+            os.makedirs(parent, mode=0o700, exist_ok=True)
+            try:
+                if sweep:
+                    _sweep(store, parent)
+                os.mkdir(self.path, 0o700)
+                return
+            except FileNotFoundError:
+                if attempt == 7:
+                    raise
+
+    def _make(self) -> None:
+        for path, mode in ((self.upper, 0o755), (self.work, 0o700)):
+            os.mkdir(path, mode)
+            os.chmod(path, mode)
+
+    def empty(self) -> None:
+        """Forget all changes. Not while it is mounted."""
+        _remove(self.upper)
+        _remove(self.work)
+        self._make()
+
+    def move_to(self, target: str) -> None:
+        """Give what was changed another place, on the same filesystem, and begin anew. Not while it is mounted."""
+        try:
+            os.rename(self.upper, target)
+        except OSError as error:
+            hint = "a layer can only be moved within its filesystem: see 'scratch'" if error.errno == 18 else None
+            raise refused(f"cannot keep the layer in '{target}'", error, hint=hint) from error
+        self.empty()
+
+    def changes(self) -> Iterator[tuple[str, str]]:
+        """(kind, path) of each: "changed" for what was made or written, "deleted" for what is hidden; overlayfs.rst,
+        "whiteouts and opaque directories"."""
+        yield from _changes(self.upper, "")
+
+    def close(self) -> None:
+        """Remove it."""
+        if self._lock >= 0:
+            _remove(self.path)
+            os.close(self._lock)
+            self._lock = -1
+            with contextlib.suppress(OSError):
+                os.rmdir(os.path.dirname(self.path))  # if it was the last
+
+
+def _remove(path: str) -> None:
+    """A tree that nobody changes any more. The kernel makes directories of mode 0, which only root can look into."""
+    if os.geteuid() != 0:
+        for parent, names, _ in os.walk(path):
+            for name in names:
+                if not os.path.islink(f"{parent}/{name}"):
+                    os.chmod(f"{parent}/{name}", 0o700)
+    shutil.rmtree(path, ignore_errors=True)
+
+
+def _changes(directory: str, below: str) -> Iterator[tuple[str, str]]:
+    with os.scandir(directory) as entries:
+        for entry in sorted(entries, key=lambda found: found.name):
+            path = f"{below}/{entry.name}"
+            facts = entry.stat(follow_symlinks=False)
+            if stat.S_ISCHR(facts.st_mode) and facts.st_rdev == 0:
+                yield "deleted", path
+                continue
+            if stat.S_ISDIR(facts.st_mode):
+                yield ("replaced" if _opaque(entry.path) else "changed"), path
+                yield from _changes(entry.path, path)
+            else:
+                yield "changed", path
+
+
+def _opaque(path: str) -> bool:
+    for name in _OPAQUE:
+        try:
+            if os.getxattr(path, name, follow_symlinks=False) == b"y":
+                return True
+        except OSError:
+            continue
+    return False
+
+
+def _sweep(store: Store, parent: str) -> None:
+    """Remove what owners left that were killed, once their containers have gone."""
+    from boxes.container import lifecycle
+
+    for name in os.listdir(parent):
+        path = f"{parent}/{name}"
+        try:
+            lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except OSError:
+            continue
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lifecycle.delete(store, name, force=True)
+            _remove(path)
+        except (OSError, BoxesError):
+            continue  # its owner lives, or the next one will do it
+        finally:
+            os.close(lock)
