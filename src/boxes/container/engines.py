@@ -7,10 +7,10 @@ compared with what it should be before it replaces the file.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
 
 from boxes.errors import ConfigError, NotFoundError, UsageError, refused
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -113,7 +113,7 @@ def _containerd(runtime: str, default: bool, parsed: Mapping[str, object], path:
     version = parsed.get("version", 1 if parsed else 2)
     if version not in _CRI:
         raise ConfigError(f"'{path}': version {version} where 2 or 3 is wanted", pointer="/version", path=path)
-    containerd = ("plugins", _CRI[version], "containerd")  # type: ignore[index]
+    containerd = ("plugins", _CRI[version], "containerd")
     box = (*containerd, "runtimes", "box")
     settings: list[Setting] = [] if parsed else [(("version",), 2)]
     if default:

@@ -6,9 +6,12 @@ import copy
 import json
 import re
 import tomllib
-from typing import Any
 
 from boxes.errors import ConfigError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 TOML, JSON = "TOML", "JSON"
 Setting = tuple[tuple[str, ...], object]  # the path of keys, and a string, an integer or a list of strings
