@@ -149,6 +149,13 @@ class TestPodman:
         box.run(bundle.args(*args)).refused()
         assert classified(table, entries(log)[-1]["msg"], 128) == code
 
+    @pytest.mark.parametrize("program", ["nothing", "/bin/nothing"])
+    def test_a_missing_program_fails_create(self, box: Runtime, bundle: Bundle, program: str) -> None:
+        """podman takes 127 from the error of create alone; one of start is 126 to it."""
+        result, reader, _ = box.spawn("create", bundle.args(program))
+        os.close(reader)
+        assert classified(PODMAN, result.refused().err, 126) == 127
+
     def test_a_working_directory_that_is_a_file(self, box: Runtime, bundle: Bundle) -> None:
         bundle.process["cwd"] = "/bin/sh"
         message = box.run(bundle).refused().err
