@@ -62,7 +62,7 @@ _RUNS = {
     "tmpfs": "--tmpfs /mnt:size=1m bb sh -c 'df -k /mnt | tail -n 1'",
     "volume": "-v $PWD:/mnt bb sh -c 'echo in >/mnt/file; cat /mnt/file'",
     "read-only volume": "-v $PWD:/mnt:ro bb touch /mnt/x",
-    "ulimit": "--ulimit nofile=100:200 bb sh -c 'ulimit -Sn; ulimit -Hn'",
+    "ulimit": "--ulimit nofile=100:200 --ulimit nproc=100:200 bb sh -c 'ulimit -Sn; ulimit -Hn'",
     "capabilities dropped": "--cap-drop ALL bb grep Cap /proc/self/status",
     "capability added": "--cap-drop ALL --cap-add NET_ADMIN bb grep Cap /proc/self/status",
     "default capabilities": "bb grep Cap /proc/self/status",
