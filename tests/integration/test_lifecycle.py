@@ -276,8 +276,16 @@ class TestFailedStart:
         container.delete().ok()
 
     def test_says_what_is_missing(self, box: Runtime, bundle: Bundle) -> None:
-        container = box.create(bundle.args("/no/such/program"))
-        container.start().refused("/no/such/program", "no such file or directory")
+        container = box.create(bundle.shell("true"))
+        (bundle.rootfs / "bin/sh").unlink()
+        container.start().refused("/bin/sh", "no such file or directory")
+
+    def test_a_program_that_startcontainer_hooks_may_make_is_missed_by_start(
+        self, box: Runtime, bundle: Bundle
+    ) -> None:
+        bundle.hook("startContainer", "/bin/ln", "/bin/busybox", "/bin/made").args("/bin/nothing")
+        container = box.create(bundle)
+        container.start().refused("/bin/nothing", "no such file or directory")
 
 
 def test_stopped_is_seen_after_the_init_was_killed_from_outside(box: Runtime, bundle: Bundle) -> None:

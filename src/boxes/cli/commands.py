@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 VERBS = tuple(
     "create start state kill delete run exec pause resume update events stats wait list ps checkpoint restore "
-    "spec features check try".split()
+    "spec features check try install-engine".split()
 )
 
 GLOBAL = Command(
@@ -95,5 +95,5 @@ def find(name: str) -> Verb:
         meant = nearest(name, VERBS)
         raise UsageError(f"unknown command '{name}'", hint=f"did you mean '{meant}'?" if meant else "see 'box --help'")
     # `try` is a word of Python's, so its module has an underscore.
-    module: Verb = __import__(f"boxes.cli.{'try_' if name == 'try' else name}", fromlist=["COMMAND"])
+    module: Verb = __import__(f"boxes.cli.{'try_' if name == 'try' else name.replace('-', '_')}", fromlist=["COMMAND"])
     return module

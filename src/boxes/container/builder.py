@@ -13,7 +13,7 @@ from boxes import system as os
 from boxes.apply import passwd, run
 from boxes.apply import root as roots
 from boxes.apply.cgroups import Hierarchy
-from boxes.container import channel
+from boxes.container import channel, program
 from boxes.errors import refused
 from boxes.linux import flags as k
 from boxes.linux import syscalls
@@ -106,6 +106,7 @@ def main(job: Job) -> NoReturn:
         from boxes.container import hooks
 
         hooks.run(job.config, "createContainer", state, outputs=job.outputs)
+    program.refuse_missing(job.config, root.fd)
     _complete(job, root)
     _become_inner(job, state)
 

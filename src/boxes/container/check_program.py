@@ -11,6 +11,7 @@ import errno as e
 from _struct import unpack_from
 
 from boxes import system as os
+from boxes.container.program import candidates
 from boxes.errors import BoxesError, ConfigError
 from boxes.linux import path
 from boxes.plan import failures
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
     from boxes.plan.facts import Facts
 
-_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"  # as native/inner.c has it
 _HEAD = 1024  # bytes, as native/inner.c sends them along
 _DEEPEST = 5  # scripts whose interpreter is a script: execve(2)
 _READ, _SEARCH = 4, 1
@@ -131,7 +131,7 @@ def _searched(root: int, process: dict[str, Any], user: _User) -> BoxesError | N
     """The program, along PATH as inner looks for it."""
     name = process["args"][0]
     told, data = e.ENOENT, b""
-    for candidate in _candidates(name, process):
+    for candidate in candidates(process):
         number, head = _program(root, candidate, user)
         if number in (0, e.ELOOP):  # a magic link, such as /proc/self/exe: only the process itself has it
             return None
@@ -141,13 +141,6 @@ def _searched(root: int, process: dict[str, Any], user: _User) -> BoxesError | N
             told, data = number, os.fsencode(candidate) + b"\0" + head
             break
     return failures.of_exec(name)(told, data)
-
-
-def _candidates(name: str, process: dict[str, Any]) -> list[str]:
-    if "/" in name:
-        return [name if name.startswith("/") else f"{process['cwd']}/{name}"]
-    value = next((entry[5:] for entry in process.get("env") or () if entry.startswith("PATH=")), _PATH)
-    return [f"{directory or process['cwd']}/{name}" for directory in value.split(":")]
 
 
 def _program(root: int, name: str, user: _User, depth: int = 0) -> tuple[int, bytes]:

@@ -1,0 +1,69 @@
+"""One rig for each engine and runtime, started when the first scenario asks for it; the table of all outcomes at the end."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.engines import rigs
+
+Outcomes = dict[tuple[str, str], dict[str, str]]
+_outcomes: Outcomes = {}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "engines" in item.path.parts:
+            item.add_marker(pytest.mark.engines)
+            item.add_marker(pytest.mark.takes(240))
+            if "BOXES_ENGINES" not in os.environ:
+                item.add_marker(pytest.mark.skip(reason="run by scripts/test-engines, in namespaces of its own"))
+
+
+@pytest.fixture(scope="session")
+def image() -> Path:
+    """What all rigs import; podman makes an OCI archive of it, for containerd."""
+    directory = Path(os.environ["BOXES_ENGINES"]) / "image"
+    directory.mkdir()
+    image = rigs.make_image(directory)
+    podman = rigs.Podman("runc", directory / "podman", image)
+    podman.check(f"podman save --format oci-archive -o {directory}/bb.oci.tar bb")
+    return image
+
+
+@pytest.fixture(scope="session")
+def rig(image: Path) -> Iterator[Callable[[str, str], rigs.Rig]]:
+    made: dict[tuple[str, str], rigs.Rig] = {}
+
+    def get(engine: str, runtime: str) -> rigs.Rig:
+        if (engine, runtime) not in made:
+            directory = Path(os.environ["BOXES_ENGINES"]) / f"{engine}-{runtime}"
+            made[engine, runtime] = rigs.ENGINES[engine](runtime, directory, image)
+        return made[engine, runtime]
+
+    yield get
+    for each in made.values():
+        each.close()
+        for line in sorted(Path("/proc/self/mounts").read_text().split("\n"), reverse=True):
+            if f" {each.directory}/" in line:
+                subprocess.run(["umount", "-l", line.split()[1]], stderr=subprocess.DEVNULL, check=False)
+
+
+@pytest.fixture(scope="session")
+def outcomes() -> Outcomes:
+    """What each scenario came to, by engine and name, then by runtime."""
+    return _outcomes
+
+
+def pytest_sessionfinish() -> None:
+    if "BOXES_ENGINES" in os.environ and _outcomes:
+        lines = [f"{'engine':12}{'scenario':40}{'runc':14}box"]
+        lines += [
+            f"{engine:12}{name:40}{said.get('runc', '-'):14}{said.get('box', '-')}"
+            for (engine, name), said in _outcomes.items()
+        ]
+        (Path(os.environ["BOXES_ENGINES"]) / "table").write_text("\n".join(lines) + "\n")
