@@ -110,9 +110,7 @@ class Check:
         if (self.config.get("linux") or {}).get("seccomp") and "process" in self.config:
             from boxes.container import seccomp
 
-            hooks = (self.config.get("hooks") or {}).get("startContainer") or []
-            available = host.ALL if self.facts.has_own("user") else self.capabilities
-            seccomp.prepare(self.config, self.config["process"], hooks, available, None)
+            seccomp.of_init(self.config, self.facts, self.capabilities, None)
 
     def _plan(self) -> Planned:
         from boxes.container import planning

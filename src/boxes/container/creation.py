@@ -28,13 +28,15 @@ if TYPE_CHECKING:
     from boxes.cgroups.manager import Manager
     from boxes.container import builder
     from boxes.container.lent import Lent
+    from boxes.container.networking import Networking
     from boxes.container.options import CreateOptions
     from boxes.container.planning import Planned
     from boxes.container.store import Place, Store
     from boxes.plan.descriptors import Descriptors
     from boxes.plan.seccomp import Filter
 
-_RECORD_EXIT = "boxes.record-exit"  # an annotation, for whoever has an engine between
+# Annotations, for whoever has an engine between; of those about the network the beginning.
+_RECORD_EXIT, _NETWORK = "boxes.record-exit", "boxes.network"
 
 
 class Creation:
@@ -60,6 +62,7 @@ class Creation:
         self.pidfd = -1
         self.terminal: int | None = None
         self.lent: Lent | None = None
+        self.networking: Networking | None = None
         self.hooked = False
         self.ended: list[int] = []  # its wait status, once known
         self.finished = False
@@ -97,10 +100,11 @@ class Creation:
         for notice in loaded.warnings:
             log.warning(notice.message, pointer=notice.pointer)
         self.config: dict[str, Any] = loaded.config  # type: ignore[assignment]
-        if activated and "process" in self.config:
-            # sd_listen_fds(3): the container's program is to find them, as the pid it is in there
-            env = self.config["process"].setdefault("env", [])
-            env += [f"LISTEN_FDS={activated}", "LISTEN_PID=1"]
+        if self.options.asks_network or any(name.startswith(_NETWORK) for name in self.config.get("annotations") or ()):
+            from boxes.container import networking
+
+            self.networking = networking.begin(self)
+        host.pass_sockets(self.config, activated)
         self.capabilities = host.capabilities()
         self.privileged = host.privileged(self.capabilities)
         terminals.check(self.config.get("process") or {}, self.options.console_socket, relayed=self.attached)
@@ -135,6 +139,8 @@ class Creation:
         self.filter = self._filter()
         self.layout = layouts.detect()
         host.check_delegation(self.config, self.layout.kind, self.options.cgroup_manager)
+        if self.networking is not None:
+            self.networking.plan()
 
     @property
     def planned(self) -> Planned:
@@ -159,9 +165,7 @@ class Creation:
             return None
         from boxes.container import seccomp
 
-        hooks = (self.config.get("hooks") or {}).get("startContainer") or []
-        available = host.ALL if self.facts.has_own("user") else self.capabilities
-        return seccomp.prepare(self.config, self.config["process"], hooks, available, self.store.runtime)
+        return seccomp.of_init(self.config, self.facts, self.capabilities, self.store.runtime)
 
     def plan_cgroup(self) -> None:
         unprivileged = not self.privileged or self.facts.nested
@@ -177,11 +181,15 @@ class Creation:
         self.claimed = True
         self.journal = journals.begin(self.facts, self.config, self.options)
         self.journal["cgroups"] = self.cgroups.record()
+        if self.networking is not None and self.networking.record:
+            self.journal["network"] = self.networking.record
         try:
             self.place.write_state("config.json", dump(self.config).encode())
             self.place.save(self.journal)
         except OSError as error:
             raise refused("cannot keep the container's state", error) from error
+        if self.networking is not None:
+            self.networking.prepare()
 
     def make_entry(self) -> None:
         """The cgroup that the builder is born in. The journal has had its path from the beginning; what tells it from
@@ -303,6 +311,8 @@ class Creation:
 
             self.lent = lent.Lent(self)
             self.lent.lend()
+        if self.networking is not None:
+            self.networking.attach()
         if self.cgroups.needs_owner and not self.late:
             self.make_cgroup()  # while the builder has our ids
         channel.say(self.socket, "go")
@@ -311,22 +321,15 @@ class Creation:
         if not self.cgroup_made:
             self.make_cgroup()
         shown = [[each.name, each.options, each.source, each.unified] for each in self.cgroups.mounts_for_container()]
-        early, late = self._entries()
+        early, late = placement.entries(self)
         channel.give(self.socket, dump({"shown": shown, "early": len(early)}), early + late)
         for fd in early + late:
             self.fds.close_one(fd)
         self._prepare()
+        if self.networking is not None:
+            self.networking.complete()
         channel.expect(self.socket, "built")
         placement.complete(self)
-
-    def _entries(self) -> tuple[list[int], list[int]]:
-        try:
-            early, late = self.cgroups.entries(born=self.entered)
-        except OSError as error:
-            raise refused("cannot enter the cgroup", error) from error
-        for fd in early + late:
-            self.fds.add(fd)
-        return early, late
 
     def _prepare(self) -> None:
         """Load what comes next while the builder is busy."""

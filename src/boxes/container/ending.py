@@ -53,6 +53,10 @@ def release(place: Place, journal: dict[str, Any]) -> None:
         cgroups.remove(timeout=_FORCED)
     finally:
         cgroups.close()
+    if "network" in journal:
+        from boxes.container import networking
+
+        networking.release(journal)
     if "resctrl" in journal:
         from boxes.container import lent
 

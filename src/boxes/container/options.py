@@ -6,7 +6,8 @@ from __future__ import annotations
 class CreateOptions:
     """`bundle`: its directory; `config`: the text to use in the place of its config.json; `pid_file`, `console_socket`,
     `pidfd_socket`: paths; `preserve_fds`: how many descriptors after stdio the process gets; `cgroup_manager`: auto,
-    cgroupfs, systemd or disabled; `rootless`: auto, true or false; `record_exit`: leave a keeper."""
+    cgroupfs, systemd or disabled; `rootless`: auto, true or false; `record_exit`: leave a keeper;
+    `network`: what plan.networking.Request takes, as flags said it; `hostname`: in the place of the config's."""
 
     def __init__(
         self,
@@ -23,6 +24,8 @@ class CreateOptions:
         rootless: str = "auto",
         no_subreaper: bool = False,
         record_exit: bool = False,
+        network: dict[str, list[str]] | None = None,
+        hostname: str | None = None,
     ) -> None:
         self.bundle = bundle
         self.config = config
@@ -36,3 +39,10 @@ class CreateOptions:
         self.rootless = rootless
         self.no_subreaper = no_subreaper
         self.record_exit = record_exit
+        self.network = network or {}
+        self.hostname = hostname
+
+    @property
+    def asks_network(self) -> bool:
+        """Whether the namespaces of the config may not be those that are meant."""
+        return bool(self.network) or self.hostname is not None

@@ -8,7 +8,7 @@ from boxes import system as os
 from boxes.cgroups import manager as managers
 from boxes.cgroups.settings import DeviceRules
 from boxes.container import host
-from boxes.errors import BoxesError, ServiceError, StateError, located
+from boxes.errors import BoxesError, ServiceError, StateError, located, refused
 from boxes.plan.resources import settings
 
 TYPE_CHECKING = False
@@ -114,3 +114,14 @@ def has_little_memory(config: dict[str, Any]) -> bool:
     memory = ((config.get("linux") or {}).get("resources") or {}).get("memory") or {}
     limits = [value for value in (memory.get("limit"), memory.get("swap")) if value is not None and value > 0]
     return bool(limits) and min(limits) < _SMALL_MEMORY
+
+
+def entries(making: Creation) -> tuple[list[int], list[int]]:
+    """Descriptors by which the builder enters its cgroups: at once, and when it has mounted. The creation has them."""
+    try:
+        early, late = making.cgroups.entries(born=making.entered)
+    except OSError as error:
+        raise refused("cannot enter the cgroup", error) from error
+    for fd in early + late:
+        making.fds.add(fd)
+    return early, late

@@ -1,4 +1,4 @@
-"""What network a container is to have: the annotations ``boxes.network…``, which the flags of `run` and `create` become.
+"""What network a container is to have: the annotations ``boxes.network…``, which flags of `run` and `create` become.
 
     boxes.network             none, host, bridge[:NAME], cni:NAME, pasta, or ns:PATH
     boxes.network.publish     [ADDR:]HOST:CONTAINER[/tcp or /udp], more than one with commas between
@@ -74,9 +74,9 @@ class Request:
     """A network that is asked for, and what goes with it.
 
     `driver`: none, host, ns, bridge, cni or pasta; `argument`: the network's name, or the path of the namespace;
-    `ports`: to be published; `addresses`: at most one of each family; `servers`: of names; `allowed`: None where nothing
-    is restricted; `cni_conf`: a directory, or empty; `cni_bin`: directories. `flags`: the keys that were given on the
-    command line, which makes errors name the flag.
+    `ports`: to be published; `addresses`: at most one of each family; `servers`: of names; `allowed`: None where
+    nothing is restricted; `cni_conf`: a directory, or empty; `cni_bin`: directories. `flags`: the keys that were given
+    on the command line, which makes errors name the flag.
     """
 
     def __init__(self, given: Given, flags: frozenset[str] = frozenset()) -> None:
@@ -161,7 +161,7 @@ def given(config: dict[str, Any], flags: Given) -> Given:
     return found | flags
 
 
-def annotations(given: Given) -> dict[str, str]:
+def as_annotations(given: Given) -> dict[str, str]:
     """The same as annotations."""
     return {annotation(key): ",".join(texts) for key, texts in given.items()}
 

@@ -21,6 +21,10 @@
         Take back whatever is there. Called when a creation fails and by `delete`, at any stage of the above, more than
         once, perhaps by another process, and after a reboot (then what the kernel had is gone, files may be not).
 
+The module `egress` has the same functions, and is called after the driver, and to release before it, where the request
+has `allowed`: its own record is record["egress"], and its plan(request, host, record) is given the driver's, whose
+`files` it may change.
+
 `save()` writes the journal, so that what `record` says is on disk before the side effect it tells of. All run in the
 runtime, with its rights and in its namespaces, which is single-threaded and may have children that are not the
 driver's. All raise BoxesError: `request.wrong(key, text)` is the one that names a flag or an annotation. What `release`
