@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from boxes.container.creation import Creation
-    from boxes.container.networks import Driver
+    from boxes.container.networks import Driver, Rest
     from boxes.container.options import CreateOptions
     from boxes.plan.networking import Request
 
@@ -77,6 +77,7 @@ class Networking:
         self._making = making
         self._request = request
         self._drivers: list[tuple[Driver, dict[str, Any]]] = []
+        self._rest: list[Rest] = []
 
     def plan(self) -> None:
         """Before the container is claimed: `record` is for its journal, or empty."""
@@ -88,7 +89,7 @@ class Networking:
     def prepare(self) -> None:
         for driver, record in self._drivers:
             if hasattr(driver, "prepare"):
-                driver.prepare(record, self._save)
+                self._rest.append(driver.prepare(record, self._save))
 
     def attach(self) -> None:
         if not any(hasattr(driver, "attach") for driver, _ in self._drivers):
@@ -101,14 +102,14 @@ class Networking:
         try:
             for driver, record in self._drivers:
                 if hasattr(driver, "attach"):
-                    driver.attach(record, netns, pid, self._save)
+                    self._rest.append(driver.attach(record, netns, pid, self._save))
         finally:
             os.close(netns)
 
     def complete(self) -> None:
-        for driver, record in self._drivers:
-            if hasattr(driver, "complete"):
-                driver.complete(record, self._save)
+        for rest in self._rest:
+            if rest is not None:
+                rest()
 
     def _save(self) -> None:
         self._making.place.save(self._making.journal)

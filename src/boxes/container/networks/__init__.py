@@ -7,15 +7,15 @@
             files    {destination in the container: a path of the host} to be bound read-only, where the config has no
                      mount there: /etc/hosts, /etc/resolv.conf. They exist when `prepare` has returned.
 
-    prepare(record, save) -> None              optional
+    prepare(record, save) -> None or a function                optional
         What needs no namespace of the container, before its first process is made.
 
-    attach(record, netns, pid, save) -> None   optional
+    attach(record, netns, pid, save) -> None or a function     optional
         The container's process waits in the network namespace `netns` (a descriptor) and has mounted nothing: its
         network parameters (/linux/sysctl) are set after this, hooks run after this.
 
-    complete(record, save) -> None             optional
-        Wait for what was begun before and could go on while the container was being mounted: before the first hook.
+    A function that they return is called when the container has been mounted, before the first hook: to wait for what
+    could go on meanwhile. If the creation fails before, it is not called.
 
     release(record) -> None
         Take back whatever is there. Called when a creation fails and by `delete`, at any stage of the above, more than
@@ -40,16 +40,16 @@ if TYPE_CHECKING:
 
     from boxes.plan.networking import Request
 
+    Rest = Callable[[], None] | None
+
     class Driver(Protocol):
         """A module of this package. The optional ones are looked for."""
 
         def plan(self, request: Request, host: Host) -> dict[str, Any]: ...
 
-        def prepare(self, record: dict[str, Any], save: Callable[[], None]) -> None: ...
+        def prepare(self, record: dict[str, Any], save: Callable[[], None]) -> Rest: ...
 
-        def attach(self, record: dict[str, Any], netns: int, pid: int, save: Callable[[], None]) -> None: ...
-
-        def complete(self, record: dict[str, Any], save: Callable[[], None]) -> None: ...
+        def attach(self, record: dict[str, Any], netns: int, pid: int, save: Callable[[], None]) -> Rest: ...
 
         def release(self, record: dict[str, Any]) -> None: ...
 
