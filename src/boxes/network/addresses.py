@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from _socket import AF_INET, AF_INET6, inet_ntop, inet_pton
+from _socket import AF_INET as AF_INET
+from _socket import AF_INET6 as AF_INET6
+from _socket import inet_ntop, inet_pton
 
 
 def family_of(address: str) -> int:

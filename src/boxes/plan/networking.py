@@ -100,6 +100,10 @@ class Request:
             if key in given and not all(path.startswith("/") and "\0" not in path for path in paths):
                 self.wrong(key, f"expected an absolute path, not '{paths[-1]}'")
 
+    def place(self, key: str) -> str:
+        """What an error about it begins with."""
+        return f"flag --{key}" if key in self.flags else f"/annotations/{annotation(key)}"
+
     def wrong(self, key: str, text: str, *, hint: str | None = None) -> NoReturn:
         """Raise the error that names the flag or the annotation."""
         if key in self.flags:
