@@ -61,9 +61,11 @@ def _raw(bridge: str, subnets: Sequence[Subnet]) -> list[str]:
 
 
 def _published() -> list[str]:
-    """From outside and from containers (prerouting), from the host itself (output)."""
+    """From outside and from containers (prerouting), from the host itself (output). Nothing of IPv6 leaves the host's
+    loopback: who tries ::1 is refused at once, and goes on to 127.0.0.1."""
     return [
         "chain published {",
+        "ip6 daddr ::1 return",
         "meta nfproto ipv4 dnat ip to ip daddr . meta l4proto . th dport map @bound4",
         "meta nfproto ipv4 fib daddr type local dnat ip to meta l4proto . th dport map @ports4",
         "meta nfproto ipv6 dnat ip6 to ip6 daddr . meta l4proto . th dport map @bound6",
