@@ -26,6 +26,7 @@ _RTA_DST, _RTA_OIF, _RTA_GATEWAY = 1, 4, 5
 IFF_UP = 0x1
 IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_MASTER, IFLA_LINKINFO, IFLA_NET_NS_FD = 1, 3, 4, 10, 18, 28
 _IFLA_INFO_KIND, _IFLA_INFO_DATA, _VETH_INFO_PEER = 1, 2, 1
+_IFLA_INFO_SLAVE_KIND, _IFLA_INFO_SLAVE_DATA, _IFLA_BRPORT_MODE = 4, 5, 4
 
 # <linux/if_addr.h>
 IFA_ADDRESS, IFA_LOCAL, IFA_LABEL, IFA_BROADCAST, IFA_CACHEINFO = 1, 2, 3, 4, 6
@@ -125,6 +126,13 @@ class Rtnetlink(Netlink):
 
     def _make(self, body: bytes, call: str) -> None:
         self.request(_RTM_NEWLINK, body, flags=NLM_F_CREATE | NLM_F_EXCL, call=call)
+
+    def set_hairpin(self, index: int) -> None:
+        """Let a port of a bridge have back what came from it, if that is where it goes."""
+        info = attribute(_IFLA_INFO_SLAVE_KIND, b"bridge")
+        info += attribute(_IFLA_INFO_SLAVE_DATA, attribute(_IFLA_BRPORT_MODE, b"\1"))
+        body = pack(_LINK, 0, 0, index, 0, 0) + attribute(IFLA_LINKINFO, info)
+        self.request(_RTM_NEWLINK, body, call=f"RTM_NEWLINK({index}, hairpin)")
 
     def delete_link(self, name: str) -> bool:
         """Whether there was one."""

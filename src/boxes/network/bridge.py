@@ -113,18 +113,32 @@ def _found(route: Rtnetlink, name: str) -> Link:
     return link
 
 
-def attach(
-    route: Rtnetlink, bridge: str, veth: str, netns: int, addresses: Sequence[tuple[str, int]], mtu: int
-) -> None:
-    """Make the pair, and give the container's end its addresses (with the lengths of their prefixes) and a way out, by
-    the first address of each subnet."""
-    mac = leases.mac(addresses[0][0])
-    route.add_veth(veth, _found(route, bridge).index, INSIDE, mac, mtu, netns)
+class Pair:
+    """Two devices to be made: `veth` is a port of `bridge`, the other is the container's and has `addresses`, each with
+    the length of its prefix. `hairpin`: whether what leaves by the port can come back by it: bridges with br_netfilter
+    send a container's packets for its own published port straight back."""
+
+    def __init__(
+        self, bridge: str, veth: str, addresses: Sequence[tuple[str, int]], mtu: int, *, hairpin: bool
+    ) -> None:
+        self.bridge = bridge
+        self.veth = veth
+        self.addresses = addresses
+        self.mtu = mtu
+        self.hairpin = hairpin
+
+
+def attach(route: Rtnetlink, pair: Pair, netns: int) -> None:
+    """Make the pair, and give the container's end its addresses and a way out, by the first address of each subnet."""
+    mac = leases.mac(pair.addresses[0][0])
+    route.add_veth(pair.veth, _found(route, pair.bridge).index, INSIDE, mac, pair.mtu, netns)
+    if pair.hairpin:
+        route.set_hairpin(_found(route, pair.veth).index)
     there = _beyond(netns)
     try:
         index = _found(there, INSIDE).index
         there.set_link(index, up=True)
-        for address, prefix in addresses:
+        for address, prefix in pair.addresses:
             family = family_of(address)
             subnet = Subnet.parse(f"{address}/{prefix}")
             there.new_address(index, family, packed(address), prefix)

@@ -228,7 +228,8 @@ def attach(record: dict[str, Any], netns: int, pid: int, save: Callable[[], None
     route = Rtnetlink()
     try:
         addresses = [(address, prefix) for address, prefix in record["addresses"]]
-        bridge.attach(route, record["bridge"], record["veth"], netns, addresses, record["mtu"])
+        made = bridge.Pair(record["bridge"], record["veth"], addresses, record["mtu"], hairpin=bool(record["ports"]))
+        bridge.attach(route, made, netns)
     except OSError as error:
         raise refused(f"cannot attach the container to network '{record['network']}'", error) from error
     finally:
