@@ -25,6 +25,7 @@ _RTA_DST, _RTA_OIF, _RTA_GATEWAY = 1, 4, 5
 # <linux/if.h>, <linux/if_link.h>
 IFF_UP = 0x1
 IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_MASTER, IFLA_LINKINFO, IFLA_NET_NS_FD = 1, 3, 4, 10, 18, 28
+_IFLA_LINK_NETNSID, _IFLA_TARGET_NETNSID = 37, 46
 _IFLA_INFO_KIND, _IFLA_INFO_DATA, _VETH_INFO_PEER = 1, 2, 1
 _IFLA_INFO_SLAVE_KIND, _IFLA_INFO_SLAVE_DATA, _IFLA_BRPORT_MODE = 4, 5, 4
 
@@ -133,6 +134,19 @@ class Rtnetlink(Netlink):
         info += attribute(_IFLA_INFO_SLAVE_DATA, attribute(_IFLA_BRPORT_MODE, b"\1"))
         body = pack(_LINK, 0, 0, index, 0, 0) + attribute(IFLA_LINKINFO, info)
         self.request(_RTM_NEWLINK, body, call=f"RTM_NEWLINK({index}, hairpin)")
+
+    def has_living_peer(self, link: Link) -> bool:
+        """Whether the namespace that the other device of a pair is in has anybody. If not, the kernel is about to
+        remove both."""
+        number = link.attributes.get(_IFLA_LINK_NETNSID)
+        if number is None:
+            return True  # it is here
+        body = pack(_LINK, 0, 0, 1, 0, 0) + attribute(_IFLA_TARGET_NETNSID, number)
+        try:
+            self.request(_RTM_GETLINK, body, call="RTM_GETLINK(1)")
+        except OSError as error:
+            return error.errno != errno.EINVAL
+        return True
 
     def delete_link(self, name: str) -> bool:
         """Whether there was one."""

@@ -6,7 +6,7 @@ import errno
 from _socket import AF_INET, AF_INET6
 
 from boxes import system as os
-from boxes.errors import ExistsError, refused
+from boxes.errors import ExistsError
 from boxes.linux import flags as k
 from boxes.linux import syscalls
 from boxes.linux.rtnetlink import IFLA_ADDRESS, IFLA_MTU, Rtnetlink
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from boxes.linux.rtnetlink import Link
 
 _MTU = 1500
-_NSID_LINK = 37  # IFLA_LINK_NETNSID
 INSIDE = "eth0"  # what a container calls its device
 _FORWARDING = {AF_INET: "/proc/sys/net/ipv4/ip_forward", AF_INET6: "/proc/sys/net/ipv6/conf/all/forwarding"}
 
@@ -160,9 +159,9 @@ def _beyond(netns: int) -> Rtnetlink:
         os.close(own)
 
 
-def remove(route: Rtnetlink, name: str) -> None:
-    """Remove a device of ours, if it is there."""
-    try:
-        route.delete_link(name)
-    except OSError as error:
-        raise refused("cannot remove a network device", error) from error
+def detach(route: Rtnetlink, veth: str) -> None:
+    """Remove a pair, unless the kernel is doing so: to be told to takes it 15 ms, of which the caller would have to
+    wait for each."""
+    link = route.link(veth)
+    if link is not None and route.has_living_peer(link):
+        route.delete_link(veth)

@@ -23,23 +23,37 @@ def table(network: str) -> str:
     return f"boxes-{network}"
 
 
-def ruleset(network: str, bridge: str, subnets: Sequence[Subnet], published: Sequence[Published]) -> str:
-    """The transaction that makes the table, in the place of the one that may be there."""
+def addition(network: str, published: Sequence[Published]) -> str:
+    """The transaction that adds what there is not of these to a table. To take anything away takes longer: nft(8) then
+    ends when the kernel has freed it."""
+    lines = []
+    for name, _, elements in _maps(published):
+        if elements:
+            lines.append(f"add element inet {table(network)} {name} {{ {', '.join(elements)} }}\n")
+    return "".join(lines)
+
+
+def ruleset(
+    network: str, bridge: str, subnets: Sequence[Subnet], published: Sequence[Published], *, replace: bool
+) -> str:
+    """The transaction that makes the table, in the place of the one that is there if `replace` is set."""
     name = f"inet {table(network)}"
-    parts = [*_maps(published), *_raw(bridge, subnets), *_published(), *_leaving(bridge, subnets), *_forward(bridge)]
-    return f"add table {name}\ndelete table {name}\ntable {name} {{\n" + "\n".join(parts) + "\n}\n"
+    maps = [_map(*each) for each in _maps(published)]
+    parts = [*maps, *_raw(bridge, subnets), *_published(), *_leaving(bridge, subnets), *_forward(bridge)]
+    before = f"delete table {name}\n" if replace else ""
+    return f"{before}table {name} {{\n" + "\n".join(parts) + "\n}\n"
 
 
-def _maps(published: Sequence[Published]) -> list[str]:
-    """Where ports lead to, of all addresses of the host and of one; for each family."""
+def _maps(published: Sequence[Published]) -> list[tuple[str, str, list[str]]]:
+    """Where ports lead to, of all addresses of the host and of one, for each family: name, type and elements."""
     found = []
     for number, family in (("4", "ipv4_addr"), ("6", "ipv6_addr")):
         of_family = [port for port in published if (":" in port[2]) == (number == "6")]
         everywhere = [f"{p[4]} . {p[1]} : {p[2]} . {p[3]}" for p in of_family if not p[0]]
         bound = [f"{p[0]} . {p[4]} . {p[1]} : {p[2]} . {p[3]}" for p in of_family if p[0]]
         key = "inet_proto . inet_service"
-        found.append(_map(f"ports{number}", f"{key} : {family} . inet_service", everywhere))
-        found.append(_map(f"bound{number}", f"{family} . {key} : {family} . inet_service", bound))
+        found.append((f"ports{number}", f"{key} : {family} . inet_service", everywhere))
+        found.append((f"bound{number}", f"{family} . {key} : {family} . inet_service", bound))
     return found
 
 

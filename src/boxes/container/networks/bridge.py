@@ -11,6 +11,7 @@ are replaced as a whole: whatever a killed process left, the next change puts ri
 from __future__ import annotations
 
 from boxes import system as os
+from boxes.container import network_cleanup
 from boxes.container import network_records as records
 from boxes.container.network_records import Lock, Network
 from boxes.errors import ConfigError, NotFoundError, StateError, UnsupportedError, refused
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from boxes.container.networks import Host
     from boxes.plan.networking import Request
 
+_MADE, _REPLACED, _ADDED = "made", "replaced", "added"  # rules
 _INSIDE_HOSTS, _INSIDE_RESOLVER = "/etc/hosts", "/etc/resolv.conf"
 
 
@@ -63,20 +65,21 @@ def plan(request: Request, host: Host) -> dict[str, Any]:
 
 def prepare(record: dict[str, Any], save: Callable[[], None]) -> Callable[[], None]:
     """The lease, the bridge, the names and the rules."""
-    lock = Lock()
     transaction: nft.Transaction | None = None
+    lock = Lock()
     try:
-        if record["ports"] or not os.exists(f"{records.RUNTIME}/{record['network']}/state.json"):
-            transaction = nft.Transaction(lock.fd)
         lock.take()
-        network = _joined(record)
+        name = record["network"]
+        network = records.in_use(name) or _new(name, record)
+        change = _change_of(network, record)
+        if change:
+            transaction = nft.Transaction(lock.fd)
+        _join(network, record)
         save()
         network.save()
         _make(network, record)
-        if transaction is None and not _has_rules(network):
-            transaction = nft.Transaction(lock.fd)
         if transaction is not None:
-            transaction.tell(_rules(network))
+            transaction.tell(_rules(network, change))
         os.write_file(f"{record['directory']}/resolv.conf", names.resolver(record["servers"]))
     except BaseException:
         if transaction is not None:
@@ -87,10 +90,24 @@ def prepare(record: dict[str, Any], save: Callable[[], None]) -> Callable[[], No
     return (lambda: None) if transaction is None else transaction.wait
 
 
-def _joined(record: dict[str, Any]) -> Network:
-    """The network, with a lease for the container."""
-    name = record["network"]
-    network = records.in_use(name) or _new(name, record)
+def _change_of(network: Network, record: dict[str, Any]) -> str:
+    """What the rules need: to be made, replaced, added to, or nothing."""
+    tables = Nftables()
+    try:
+        there = tables.has_table("inet", rules.table(network.name))
+    except OSError as error:
+        raise refused("cannot look at the rules of networks", error) from error
+    finally:
+        tables.close()
+    if not there:
+        return _MADE
+    if not network.members:  # what is there is of those who have left
+        return _REPLACED
+    return _ADDED if record["ports"] else ""
+
+
+def _join(network: Network, record: dict[str, Any]) -> None:
+    """Enter a lease for the container."""
     _check_ports(record)
     addresses = []
     for subnet in network.subnets:
@@ -106,7 +123,6 @@ def _joined(record: dict[str, Any]) -> Network:
         "ports": record["ports"],
         "names": record["names"],
     }
-    return network
 
 
 def _new(name: str, record: dict[str, Any]) -> Network:
@@ -204,24 +220,16 @@ def _make(network: Network, record: dict[str, Any]) -> None:
         route.close()
 
 
-def _has_rules(network: Network) -> bool:
-    tables = Nftables()
-    try:
-        return tables.has_table("inet", rules.table(network.name))
-    except OSError as error:
-        raise refused("cannot look at the rules of networks", error) from error
-    finally:
-        tables.close()
-
-
-def _rules(network: Network) -> str:
+def _rules(network: Network, change: str) -> str:
     published = []
     for member in network.members.values():
         for address, host, inside, protocol in member["ports"]:
             for own in member["addresses"]:
                 if not address or family_of(address) == family_of(own):
                     published.append((address, host, own, inside, protocol))
-    return rules.ruleset(network.name, network.bridge, network.subnets, published)
+    if change == _ADDED:
+        return rules.addition(network.name, published)
+    return rules.ruleset(network.name, network.bridge, network.subnets, published, replace=change == _REPLACED)
 
 
 def attach(record: dict[str, Any], netns: int, pid: int, save: Callable[[], None]) -> None:
@@ -237,43 +245,35 @@ def attach(record: dict[str, Any], netns: int, pid: int, save: Callable[[], None
 
 
 def release(record: dict[str, Any]) -> None:
+    name = record["network"]
     with Lock() as lock:
         try:
-            network = records.in_use(record["network"])
+            network = records.in_use(name)
             if network is None:
-                records.forget(record["network"])
-            else:
-                _leave(network, record, lock)
+                records.forget(name)
+                return
+            _leave(network, record, lock)
         except OSError as error:
-            raise refused(f"cannot take the container off network '{record['network']}'", error) from error
+            raise refused(f"cannot take the container off network '{name}'", error) from error
+    if not network.members:
+        network_cleanup.start()
 
 
 def _leave(network: Network, record: dict[str, Any], lock: Lock) -> None:
+    """The lease last: until then the addresses and ports are nobody else's."""
     route = Rtnetlink()
     try:
-        bridge.remove(route, record["veth"])
-        member = network.members.pop(record["token"], None)
-        if member is not None:
-            hosts = names.Hosts(network.hosts)
-            hosts.remove(member["addresses"])
-            hosts.close()
-            network.save()
-        if not network.members:
-            _dissolve(network, route)
-        elif record["ports"]:
-            transaction = nft.Transaction(lock.fd)
-            transaction.tell(_rules(network))
-            transaction.wait()
+        bridge.detach(route, record["veth"])
     finally:
         route.close()
-
-
-def _dissolve(network: Network, route: Rtnetlink) -> None:
-    """The last one has left."""
-    tables = Nftables()
-    try:
-        tables.delete_table("inet", rules.table(network.name))
-    finally:
-        tables.close()
-    bridge.remove(route, network.bridge)
-    records.forget(network.name)
+    member = network.members.pop(record["token"], None)
+    if member is None:
+        return
+    hosts = names.Hosts(network.hosts)
+    hosts.remove(member["addresses"])
+    hosts.close()
+    if network.members and record["ports"]:
+        transaction = nft.Transaction(lock.fd)
+        transaction.tell(_rules(network, _REPLACED))
+        transaction.wait()
+    network.save()
