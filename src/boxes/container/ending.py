@@ -66,6 +66,15 @@ def release(place: Place, journal: dict[str, Any]) -> None:
     place.remove()
 
 
+def sweep_networks() -> None:
+    """Whoever deletes by force what is gone wants to be sure that nothing is left of it: the process that removes what
+    nobody uses any more may have been killed too."""
+    if os.geteuid() == 0 and os.exists("/run/boxes/.networks"):
+        from boxes.container import network_cleanup
+
+        network_cleanup.sweep_if_needed()
+
+
 def _run_poststop(place: Place, journal: dict[str, Any]) -> None:
     from boxes.container import hooks
 

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import time
 
+from boxes import log
 from boxes import system as os
 from boxes.container import network_records as records
 from boxes.container.network_records import Lock, Network
+from boxes.errors import BoxesError
 from boxes.linux import syscalls
 from boxes.linux.nftables import Nftables
 from boxes.linux.rtnetlink import Rtnetlink
@@ -56,6 +58,15 @@ def sweep(*, bridges: bool) -> None:
                 _remove_rules(network)
                 if bridges:
                     _remove_bridge(network)
+
+
+def sweep_if_needed() -> None:
+    """As `start`, if there is a network that nobody is on. What cannot be is logged."""
+    try:
+        if any(not network.members for network in records.all_in_use()):
+            start()
+    except (BoxesError, OSError) as error:
+        log.debug(f"ignoring: {error}")
 
 
 def _remove_rules(network: Network) -> None:
