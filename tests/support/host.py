@@ -125,6 +125,6 @@ def lacks(feature: str) -> str | None:
         return None if made else "no Debian at hand: run `scripts/rootfs debian DIR` once, or set BOXES_DEBIAN"
     if feature.endswith(" schema"):
         return schema.lacks(f"{feature.removesuffix(' schema')}-schema.json")
-    if feature in ("strace", "useradd", "debootstrap", "cc"):
+    if feature in ("strace", "useradd", "debootstrap", "cc", "nft"):
         return None if shutil.which(feature) or (feature == "cc" and shutil.which("gcc")) else f"needs {feature}"
     raise LookupError(f"no such feature: {feature}")

@@ -59,6 +59,9 @@ def make(route: Rtnetlink, name: str, subnets: Sequence[Subnet], mtu: int) -> No
     if link is None:
         route.add_bridge(name, leases.mac(leases.gateway(subnets[0])), mtu)
         link = _found(route, name)
+        if any(subnet.family == AF_INET6 for subnet in subnets):
+            # by its link-local address it asks for neighbours, and it is to do so at once; it has none before a port
+            _write(f"/proc/sys/net/ipv6/conf/{name}/accept_dad", "0")
     for subnet in subnets:
         try:
             route.new_address(link.index, subnet.family, packed(leases.gateway(subnet)), subnet.prefix)
