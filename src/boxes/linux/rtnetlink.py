@@ -25,7 +25,8 @@ _RTA_DST, _RTA_OIF, _RTA_GATEWAY = 1, 4, 5
 # <linux/if.h>, <linux/if_link.h>
 IFF_UP = 0x1
 IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_MASTER, IFLA_LINKINFO, IFLA_NET_NS_FD = 1, 3, 4, 10, 18, 28
-_IFLA_LINK_NETNSID, _IFLA_TARGET_NETNSID = 37, 46
+_IFLA_OPERSTATE, _IFLA_LINK_NETNSID, _IFLA_TARGET_NETNSID = 16, 37, 46
+_IF_OPER_UP = b"\x06"
 _IFLA_INFO_KIND, _IFLA_INFO_DATA, _VETH_INFO_PEER = 1, 2, 1
 _IFLA_INFO_SLAVE_KIND, _IFLA_INFO_SLAVE_DATA, _IFLA_BRPORT_MODE = 4, 5, 4
 
@@ -45,6 +46,11 @@ class Link:
         _, _, self.index, self.flags, _ = unpack_from(_LINK, body)
         self.attributes = attributes(body, calcsize(_LINK))
         self.name = string(self.attributes[IFLA_IFNAME])
+
+    @property
+    def is_operational(self) -> bool:
+        """Whether what it sends arrives: it is up, its peer too, and the kernel has taken note of that."""
+        return self.attributes.get(_IFLA_OPERSTATE) == _IF_OPER_UP
 
 
 class Address:

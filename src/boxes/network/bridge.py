@@ -162,6 +162,12 @@ def _beyond(netns: int) -> Rtnetlink:
         os.close(own)
 
 
+def carries(route: Rtnetlink, veth: str) -> bool:
+    """Whether a port takes part in its bridge. The kernel sees to that some time after both ends are up; since Linux
+    6.8 by the time that it is asked."""
+    return _found(route, veth).is_operational
+
+
 def detach(route: Rtnetlink, veth: str) -> None:
     """Remove a pair, unless the kernel is doing so: to be told to takes it 15 ms, of which the caller would have to
     wait for each."""

@@ -10,7 +10,11 @@ are replaced as a whole: whatever a killed process left, the next change puts ri
 
 from __future__ import annotations
 
+import time
+
+from boxes import log
 from boxes import system as os
+from boxes.cgroups import wait
 from boxes.container import network_cleanup
 from boxes.container import network_records as records
 from boxes.container.network_records import Lock, Network
@@ -30,6 +34,7 @@ if TYPE_CHECKING:
     from boxes.plan.networking import Request
 
 _MADE, _REPLACED, _ADDED = "made", "replaced", "added"  # rules
+_PATIENCE = 2.0  # seconds
 _INSIDE_HOSTS, _INSIDE_RESOLVER = "/etc/hosts", "/etc/resolv.conf"
 
 
@@ -232,14 +237,28 @@ def _rules(network: Network, change: str) -> str:
     return rules.ruleset(network.name, network.bridge, network.subnets, published, replace=change == _REPLACED)
 
 
-def attach(record: dict[str, Any], netns: int, pid: int, save: Callable[[], None]) -> None:
+def attach(record: dict[str, Any], netns: int, pid: int, save: Callable[[], None]) -> Callable[[], None]:
     route = Rtnetlink()
     try:
         addresses = [(address, prefix) for address, prefix in record["addresses"]]
         made = bridge.Pair(record["bridge"], record["veth"], addresses, record["mtu"], hairpin=bool(record["ports"]))
         bridge.attach(route, made, netns)
+        bridge.carries(route, made.veth)
     except OSError as error:
         raise refused(f"cannot attach the container to network '{record['network']}'", error) from error
+    finally:
+        route.close()
+    return lambda: _wait(made.veth)
+
+
+def _wait(veth: str) -> None:
+    """Let no hook and no program begin with a network that does not carry what they send yet."""
+    route = Rtnetlink()
+    try:
+        if not wait.until(lambda: bridge.carries(route, veth), time.monotonic() + _PATIENCE):
+            log.warning(f"the device '{veth}' of the container's network is not up after {_PATIENCE} s")
+    except OSError as error:
+        raise refused("cannot look at the container's network device", error) from error
     finally:
         route.close()
 
