@@ -1,8 +1,9 @@
-"""Many containers on one network at once."""
+"""Many containers on one network at once: with BOXES_SWEEP set 200, which takes minutes where others work too."""
 
 from __future__ import annotations
 
 import json
+import os
 import select
 import socket
 import subprocess
@@ -21,7 +22,7 @@ from tests.support.runtime import ENVIRONMENT, Runtime
 
 pytestmark = [requires("root", "nft"), not_for("runc", "crun", reason="they make no networks")]
 
-COUNT, AT_ONCE = 200, 20
+COUNT, AT_ONCE = 200 if os.environ.get("BOXES_SWEEP") else 24, 24
 PATIENCE = 10.0  # seconds, for one to reach all
 
 
@@ -32,11 +33,11 @@ def all_at_once(commands: list[list[str]]) -> None:
             subprocess.Popen(command, env=ENVIRONMENT, stdin=-3, stdout=-3)
             for command in commands[first : first + AT_ONCE]
         ]
-        assert [process.wait(60) for process in running] == [0] * len(running)
+        assert [process.wait(120) for process in running] == [0] * len(running)
 
 
-@pytest.mark.takes(300)
-def test_200_containers_have_200_addresses_and_reach_each_other(
+@pytest.mark.takes(900)
+def test_many_containers_have_addresses_of_their_own_and_reach_each_other(
     box: Runtime, make_bundle: Callable[[], Bundle]
 ) -> None:
     with lans.made() as lan:
@@ -64,7 +65,7 @@ def _all(box: Runtime, make_bundle: Callable[[], Bundle]) -> None:
 
 
 def _meet(addresses: list[str], pids: list[int]) -> None:
-    """Each calls each, by datagrams: 40,000. Some are sent again: the kernel knows 1024 neighbours at a time, of all its
+    """Each calls each, by datagrams. Some are sent again: the kernel knows 1024 neighbours at a time, of all its
     network namespaces together."""
     peers = {}
     for address, pid in zip(addresses, pids, strict=True):
