@@ -38,7 +38,7 @@ def used(route: Rtnetlink, but: str = "") -> list[tuple[Subnet, str]]:
     for family in (AF_INET, AF_INET6):
         for entry in route.routes(family):
             name = names.get(entry.device, "")
-            if entry.prefix and name != but and not entry.destination.startswith((b"\xfe\x80", b"\xff")):
+            if entry.prefix and (not name or name != but) and not entry.destination.startswith((b"\xfe\x80", b"\xff")):
                 first = int.from_bytes(entry.destination, "big")
                 found.append((Subnet(family, first, entry.prefix), name or "a route"))
     return found
