@@ -117,6 +117,15 @@ def test_an_ordinary_user_is_told_of_pasta(lan: Lan, box: Runtime, bundle: Bundl
     box.run(bundle, "--network", "bridge", prefix=prefix).refused("it takes root", "--network pasta")
 
 
+def test_check_tells_what_stands_in_the_way(lan: Lan, box: Runtime, bundle: Bundle) -> None:
+    bundle.args("/bin/true").config["annotations"] = {"boxes.network": "bridge:nope"}
+    result = box("check", str(bundle.save().path))
+    assert (result.code, "there is no network 'nope'" in result.out) == (1, True)
+    bundle.config["annotations"] = {"boxes.network": "bridge"}
+    assert box("check", str(bundle.save().path)).code == 0
+    assert lan.left() == []
+
+
 # ---- box network ----
 
 

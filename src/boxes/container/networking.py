@@ -81,7 +81,14 @@ class Networking:
 
     def plan(self) -> None:
         """Before the container is claimed: `record` is for its journal, or empty."""
-        self.record = planned_record(self._request, self._making)
+        making = self._making
+        self.record = planned_record(
+            self._request,
+            id=making.id,
+            directory=f"{making.store.runtime}/{making.id}",
+            config=making.config,
+            privileged=making.privileged and not making.facts.nested,
+        )
         if self.record:
             _bind_files(self._making.config, self.record)
             self._drivers = _drivers(self.record)
@@ -115,19 +122,21 @@ class Networking:
         self._making.place.save(self._making.journal)
 
 
-def planned_record(request: Request, making: Any) -> dict[str, Any]:
+def planned_record(
+    request: Request, *, id: str, directory: str, config: dict[str, Any], privileged: bool
+) -> dict[str, Any]:
     """What the driver makes of a request: its record; empty if there is nothing to be made."""
     from boxes.container.networks import Host
 
     if request.driver not in _DRIVEN:
         return {}
     host = Host(
-        id=making.id,
-        hostname=making.config.get("hostname") or "",
-        directory=f"{making.store.runtime}/{making.id}",
-        config=making.config,
-        privileged=making.privileged and not making.facts.nested,
-        user=making.facts.has_own("user"),
+        id=id,
+        hostname=config.get("hostname") or "",
+        directory=directory,
+        config=config,
+        privileged=privileged,
+        user=any(entry["type"] == "user" for entry in config["linux"]["namespaces"]),
     )
     record = _module(request.driver).plan(request, host)
     if request.allowed is not None:
