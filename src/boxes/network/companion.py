@@ -1,0 +1,138 @@
+"""A process that goes with a container: started while the container waits, known by pid and start time before it does
+anything, ended when the container is deleted at the latest.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import time
+
+from boxes.errors import ServiceError, refused
+from boxes.linux import procfs, syscalls
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+_READY = b"\0"
+_SOON = 15.0  # seconds for it to begin its work
+_GRACE, _FORCED = 3.0, 10.0  # seconds to end when asked to, and when killed
+_SAID = 4096
+
+
+class Companion:
+    """What is written down of one, and suffices to end it."""
+
+    __slots__ = ("pid", "started")
+
+    def __init__(self, pid: int, started: int) -> None:
+        self.pid = pid
+        self.started = started
+
+
+def start(
+    name: str,
+    body: Callable[[int], None],
+    born: Callable[[Companion], None],
+    *,
+    kept: Sequence[int] = (),
+    ready: bytes = _READY,
+) -> Companion:
+    """Start a process that runs `body` and nothing else.
+
+    `body` is given a descriptor and writes `ready` to it (or a newline at its end), when it has begun; or it executes
+    another program. `born` writes the process down: if this one is killed before that has happened, the new one ends by
+    itself. It keeps the descriptors `kept`. Raises ServiceError with what it said if it ends instead.
+    """
+    gate, opened = os.pipe2(os.O_CLOEXEC)
+    heard, said = os.pipe2(os.O_CLOEXEC)
+    try:
+        pid = os.fork()
+        if pid == 0:
+            os.close(opened)
+            _live(body, gate, said, kept)
+        os.close(said)
+        said = -1
+        companion = Companion(pid, procfs.start_time(pid) or 0)
+        try:
+            born(companion)
+            os.write(opened, b"1")
+            _await(name, heard)
+        except BaseException:
+            os.kill(pid, signal.SIGKILL)  # our child, not reaped yet
+            os.waitpid(pid, 0)
+            raise
+    except OSError as error:
+        raise refused(f"cannot start the {name}", error) from error
+    finally:
+        for fd in (gate, opened, heard, said):
+            if fd >= 0:
+                os.close(fd)
+    return companion
+
+
+def _live(body: Callable[[int], None], gate: int, said: int, kept: Sequence[int]) -> None:
+    """In the new process: it has nothing of the caller's, waits until it has been written down, and never returns."""
+    try:
+        os.setsid()
+        os.chdir("/")
+        for each in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
+            signal.signal(each, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+        for number in range(3):
+            os.dup2(null, number)
+        _close_but({0, 1, 2, gate, said, *kept})
+        if os.read(gate, 1):
+            body(said)
+    except BaseException as error:  # noqa: BLE001 - nothing may unwind into the caller's frames
+        os.write(said, (str(error) or type(error).__name__).encode()[:_SAID])
+    finally:
+        os._exit(1)
+
+
+def _close_but(kept: set[int]) -> None:
+    first = 0
+    for fd in sorted(kept):
+        if fd > first:
+            syscalls.close_range(first, fd - 1)
+        first = fd + 1
+    syscalls.close_range(first)
+
+
+def _await(name: str, heard: int) -> None:
+    """Until it has begun; what it says instead is an error."""
+    poll = select.poll()
+    poll.register(heard, select.POLLIN)
+    text, deadline = b"", time.monotonic() + _SOON
+    while not text.endswith((_READY, b"\n")):
+        if not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
+            raise ServiceError(f"the {name} has not begun within {_SOON:g} seconds")
+        part = os.read(heard, _SAID)
+        if not part:
+            reason = text.decode("utf-8", "replace").strip().replace("\n", "; ")
+            raise ServiceError(f"the {name} has ended: {reason}" if reason else f"the {name} has ended")
+        text += part
+
+
+def end(pid: int, started: int) -> None:
+    """End one, if it is still that process; returns when it has ended."""
+    pidfd = procfs.open_process(pid, started)
+    if pidfd is None:
+        return
+    try:
+        for asked, seconds in ((signal.SIGTERM, _GRACE), (signal.SIGKILL, _FORCED)):
+            try:
+                signal.pidfd_send_signal(pidfd, asked)
+            except ProcessLookupError:
+                return
+            if procfs.has_ended(pidfd, seconds):
+                break
+    finally:
+        os.close(pidfd)
+    try:
+        os.waitpid(pid, os.WNOHANG)
+    except ChildProcessError:
+        pass  # another's child

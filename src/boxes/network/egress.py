@@ -1,0 +1,163 @@
+"""Holding a container to what it may reach: rules of nftables, and a forwarder of DNS (docs/egress.md)."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+
+from boxes.errors import ServiceError, UnsupportedError
+from boxes.network import companion, egress_rules, within
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from boxes.network.companion import Companion
+    from boxes.network.egress_policy import Policy
+    from boxes.network.egress_rules import Port
+
+# nft(8) of Debian is where an ordinary user's PATH does not lead.
+_NFT = ("/usr/sbin/nft", "/sbin/nft", "/usr/bin/nft", "/usr/local/sbin/nft")
+
+
+_NAME = "forwarder of DNS"
+
+
+def nft() -> str:
+    for path in _NFT:
+        if os.access(path, os.X_OK):
+            return path
+    raise UnsupportedError("there is no nft(8), which --allow needs", hint="Debian and Ubuntu: the package nftables")
+
+
+def load(ruleset: str) -> None:
+    """One transaction, in the network namespace that this process is in."""
+    done = subprocess.run([nft(), "-f", "-"], input=ruleset.encode(), capture_output=True, check=False)
+    if done.returncode != 0:
+        reason = done.stderr.decode("utf-8", "replace").strip().splitlines()
+        hint = (
+            "rules on a bridge's ports need Linux 5.16, with CONFIG_NETFILTER_EGRESS" if "netdev" in ruleset else None
+        )
+        raise ServiceError(f"nft refused the rules of --allow: {reason[0] if reason else done.returncode}", hint=hint)
+
+
+def remove(table: str) -> None:
+    """Take away what was loaded for a container on a bridge, whether it is there or not."""
+    load(egress_rules.gone("netdev", table))
+
+
+class Forwarding:
+    """What a forwarder is given: the policy, servers of DNS (``10.0.0.1`` or ``10.0.0.1#5353``), the file for what it
+    refuses, and the container's init, which `pid` and `pidfd` name."""
+
+    def __init__(self, policy: Policy, servers: list[str], notes: str, pid: int, pidfd: int) -> None:
+        self.policy = policy
+        self.servers = servers
+        self.notes = notes
+        self.pid = pid
+        self.pidfd = pidfd
+
+
+def on_bridge(given: Forwarding, table: str, port: Port, born: Callable[[Companion], None]) -> Companion:
+    """Load the rules for the host's end of a veth pair, then start the forwarder."""
+    load(egress_rules.on_bridge(table, given.policy, port))
+
+    def live(said: int) -> None:
+        _forward(given, "netdev", table, [-1, *within.descriptors(given.pid, _listen)], said)
+
+    return companion.start(_NAME, live, born, kept=[given.pidfd])
+
+
+def inside(given: Forwarding, born: Callable[[Companion], None]) -> Companion:
+    """Load the rules into the container's own network namespace, then start the forwarder."""
+
+    def prepare() -> list[int]:
+        load(egress_rules.inside(given.policy))
+        return [_detached(), *_listen()]
+
+    def live(said: int) -> None:
+        _forward(given, "inet", egress_rules.INSIDE, within.descriptors(given.pid, prepare), said)
+
+    return companion.start(_NAME, live, born, kept=[given.pidfd])
+
+
+def _detached() -> int:
+    """A socket of nftables, of the namespace that this process is in."""
+    from boxes.linux.nftables import Nftables
+
+    return Nftables().detach()
+
+
+def _listen() -> list[int]:
+    """Sockets for DNS on the loopback interface, which is set up."""
+    from boxes.linux.rtnetlink import Rtnetlink
+    from boxes.network import dns_forwarder
+
+    links = Rtnetlink()
+    loopback = links.link("lo")
+    if loopback is not None:
+        links.set_link(loopback.index, up=True)
+    links.close()
+    return [made.detach() for made in dns_forwarder.listen()]
+
+
+def _forward(given: Forwarding, family: str, table: str, fds: list[int], said: int) -> None:
+    """Runs in the forwarder. It says that it is ready, and lives as long as the container."""
+    import socket
+
+    from boxes.linux.nftables import Nftables
+    from boxes.linux.routes import Routes
+    from boxes.network import dns_forwarder
+    from boxes.network.dns_notes import Notes
+
+    with open("/proc/self/comm", "w", encoding="ascii") as comm:
+        comm.write("box: dns")
+    nftables, datagrams, streams = fds
+    gate = dns_forwarder.Gate(Nftables(nftables), family, table, Routes())
+    resolver = dns_forwarder.Resolver(given.policy, given.servers, gate, Notes(given.notes))
+    server = dns_forwarder.Server(resolver, socket.socket(fileno=datagrams), socket.socket(fileno=streams))
+    os.write(said, b"\0")
+    os.close(said)
+    server.run(given.pidfd)
+    os._exit(0)
+
+
+def refusals(table: str) -> list[dict[str, Any]]:
+    """What a container on a bridge was refused, by destination: `address`, `protocol`, `port`, `packets`, and how many
+    seconds ago the last came."""
+    found = []
+    for version in (4, 6):
+        for element in _elements("netdev", table, egress_rules.refusals(version)):
+            address, protocol, port = element["val"]["concat"]
+            found.append(
+                {
+                    "address": address,
+                    "protocol": protocol,
+                    "port": port,
+                    "packets": element["counter"]["packets"],
+                    "ago": egress_rules.REFUSAL_KEPT - element["expires"],
+                }
+            )
+    return sorted(found, key=lambda refusal: -refusal["packets"])
+
+
+def _elements(family: str, table: str, name: str) -> list[dict[str, Any]]:
+    import json
+
+    done = subprocess.run([nft(), "-j", "list", "set", family, table, name], capture_output=True, check=False)
+    if done.returncode != 0:
+        return []
+    listed = [entry["set"] for entry in json.loads(done.stdout)["nftables"] if "set" in entry]
+    return [element["elem"] for found in listed for element in found.get("elem", ())]
+
+
+def counted(family: str, table: str) -> dict[str, int]:
+    """Packets that were refused, and those from addresses that are not the container's."""
+    import json
+
+    done = subprocess.run([nft(), "-j", "list", "counters", "table", family, table], capture_output=True, check=False)
+    if done.returncode != 0:
+        return {}
+    listed = [entry["counter"] for entry in json.loads(done.stdout)["nftables"] if "counter" in entry]
+    return {counter["name"]: counter["packets"] for counter in listed}
