@@ -39,12 +39,14 @@ def start(
     *,
     kept: Sequence[int] = (),
     ready: bytes = _READY,
+    errors: int = -1,
 ) -> Companion:
     """Start a process that runs `body` and nothing else.
 
-    `body` is given a descriptor and writes `ready` to it (or a newline at its end), when it has begun; or it executes
-    another program. `born` writes the process down: if this one is killed before that has happened, the new one ends by
-    itself. It keeps the descriptors `kept`. Raises ServiceError with what it said if it ends instead.
+    `body` is given a descriptor, to which it or the program that it executes writes `ready` at the end of something,
+    when it has begun. `born` writes the process down: if this one is killed before that has happened, the new one ends
+    by itself. It keeps the descriptors `kept`. Raises ServiceError with what it said there or wrote to the file
+    `errors` if it ends instead.
     """
     gate, opened = os.pipe2(os.O_CLOEXEC)
     heard, said = os.pipe2(os.O_CLOEXEC)
@@ -59,7 +61,7 @@ def start(
         try:
             born(companion)
             os.write(opened, b"1")
-            _await(name, heard)
+            _await(name, heard, ready, errors)
         except BaseException:
             os.kill(pid, signal.SIGKILL)  # our child, not reaped yet
             os.waitpid(pid, 0)
@@ -102,19 +104,28 @@ def _close_but(kept: set[int]) -> None:
     syscalls.close_range(first)
 
 
-def _await(name: str, heard: int) -> None:
+def _await(name: str, heard: int, ready: bytes, errors: int) -> None:
     """Until it has begun; what it says instead is an error."""
     poll = select.poll()
     poll.register(heard, select.POLLIN)
     text, deadline = b"", time.monotonic() + _SOON
-    while not text.endswith((_READY, b"\n")):
+    while not text.endswith(ready):
         if not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
             raise ServiceError(f"the {name} has not begun within {_SOON:g} seconds")
         part = os.read(heard, _SAID)
         if not part:
-            reason = text.decode("utf-8", "replace").strip().replace("\n", "; ")
+            reason = _reason(text, errors)
             raise ServiceError(f"the {name} has ended: {reason}" if reason else f"the {name} has ended")
         text += part
+
+
+def _reason(text: bytes, errors: int) -> str:
+    """Without what programs write where the system has no log."""
+    if errors >= 0:
+        os.lseek(errors, 0, os.SEEK_SET)
+        text += b"\n" + os.read(errors, _SAID)
+    lines = text.decode("utf-8", "replace").splitlines()
+    return "; ".join(line.strip() for line in lines if line.strip() and not line.startswith("Failed to send "))
 
 
 def end(pid: int, started: int) -> None:
