@@ -156,7 +156,7 @@ class World:
     def refused(self) -> dict[tuple[str, str, int], int]:
         return {
             (entry["address"], entry["protocol"], entry["port"]): entry["packets"]
-            for entry in egress.refusals("boxes-test")
+            for entry in egress.Watch("boxes-test").refusals()
         }
 
     def notes(self) -> dict[str, Any]:
@@ -468,7 +468,7 @@ def test_forged_source_address_goes_nowhere(world: World) -> None:
         assert heard(receiver) == b""
         send(frame(udp(OWN, WEB), 0x0800, target=world.gateway))
         assert heard(receiver) == b"data"
-    assert egress.counted("netdev", "boxes-test")["spoofed"] == 2
+    assert egress.Watch("boxes-test").counters()["spoofed"] == 2
 
 
 def test_frame_to_a_neighbour_goes_by_the_same_rules(world: World) -> None:
@@ -485,7 +485,7 @@ def test_fragments_are_refused(world: World, fragment: int) -> None:
     world.allow("8.20.0.0/24:7777")
     with raw(world) as send:
         send(frame(udp(OWN, WEB, fragment=fragment), 0x0800, target=world.gateway))
-    assert egress.counted("netdev", "boxes-test")["refused"] == 1
+    assert egress.Watch("boxes-test").counters()["refused"] == 1
 
 
 @pytest.mark.parametrize("kind", [0x8100, 0x88A8, 0x88CC, 0x8864])
@@ -520,7 +520,7 @@ def test_addresses_of_others_cannot_be_claimed(world: World) -> None:
         send(frame(arp(GATEWAY), 0x0806))
         send(frame(arp(OWN, "02:00:00:00:00:09"), 0x0806))
         send(frame(head + advert, 0x86DD))
-    assert egress.counted("netdev", "boxes-test")["spoofed"] == 3
+    assert egress.Watch("boxes-test").counters()["spoofed"] == 3
 
 
 def test_container_is_no_router(world: World) -> None:
@@ -531,7 +531,7 @@ def test_container_is_no_router(world: World) -> None:
     head = struct.pack(">IHBB", 6 << 28, len(advert), 58, 255) + source + socket.inet_pton(socket.AF_INET6, "ff02::1")
     with raw(world) as send:
         send(frame(head + advert, 0x86DD))
-    assert egress.counted("netdev", "boxes-test")["spoofed"] == 1
+    assert egress.Watch("boxes-test").counters()["spoofed"] == 1
 
 
 def test_header_extensions_are_refused(world: World, web: None) -> None:
@@ -571,7 +571,7 @@ def test_full_set_refuses_and_stays_closed(world: World, web: None) -> None:
         for number in range(600):
             send(frame(udp(OWN, f"8.22.{number // 256}.{number % 256}"), 0x0800, target=GATE))
     assert len(world.refused()) == 512
-    assert egress.counted("netdev", "boxes-test")["refused"] == 600
+    assert egress.Watch("boxes-test").counters()["refused"] == 600
     assert not world.reaches(WEB, 80)
 
 

@@ -24,7 +24,9 @@ START_SOCKET = "start"  # in a container's directory: where `start` knocks
 VERSION = 1  # of the journal's form
 # What a journal of this form has from the beginning; what there can be in a container's directory.
 _MEMBERS = set("id bundle rootfs annotations created owner boot maker status options own_pids poststop cgroups".split())
-_FILES = ("config.json", "exit", "hosts", "outcome", "resolv.conf", START_SOCKET, "state", "state.json", "waiting")
+_FILES = set(
+    f"config.json egress.json exit hosts outcome resolv.conf slirp {START_SOCKET} state state.json waiting".split()
+)
 _LIMIT = 64 << 20
 
 

@@ -123,41 +123,49 @@ def _forward(given: Forwarding, family: str, table: str, fds: list[int], said: i
     os._exit(0)
 
 
-def refusals(table: str) -> list[dict[str, Any]]:
-    """What a container on a bridge was refused, by destination: `address`, `protocol`, `port`, `packets`, and how many
-    seconds ago the last came."""
-    found = []
-    for version in (4, 6):
-        for element in _elements("netdev", table, egress_rules.refusals(version)):
-            address, protocol, port = element["val"]["concat"]
-            found.append(
-                {
-                    "address": address,
-                    "protocol": protocol,
-                    "port": port,
-                    "packets": element["counter"]["packets"],
-                    "ago": egress_rules.REFUSAL_KEPT - element["expires"],
-                }
-            )
-    return sorted(found, key=lambda refusal: -refusal["packets"])
+class Watch:
+    """What the rules of a container have counted: on a bridge, or within the namespaces of the process `pid`."""
+
+    def __init__(self, table: str, pid: int = 0) -> None:
+        self._family = "inet" if pid else "netdev"
+        self._table = egress_rules.INSIDE if pid else table
+        self._pid = pid
+
+    def refusals(self) -> list[dict[str, Any]]:
+        """What was refused, by destination: `address`, `protocol`, `port`, `packets`, and how many seconds ago the last
+        came. The most frequent first."""
+        found = []
+        for version in (4, 6):
+            listed = self._listed("set", "set", egress_rules.refusals(version))
+            found += [_refusal(element["elem"]) for each in listed for element in each.get("elem", ())]
+        return sorted(found, key=lambda refusal: -refusal["packets"])
+
+    def counters(self) -> dict[str, int]:
+        """Packets that were `refused`, and on a bridge those `spoofed`: from addresses that are not the container's."""
+        return {counter["name"]: counter["packets"] for counter in self._listed("counter", "counters", "table")}
+
+    def _listed(self, kind: str, what: str, name: str) -> list[dict[str, Any]]:
+        import json
+
+        subject = [name, self._family, self._table] if name == "table" else [self._family, self._table, name]
+        done = subprocess.run(
+            [nft(), "-j", "list", what, *subject], capture_output=True, check=False, preexec_fn=self._enter
+        )
+        if done.returncode != 0:
+            return []  # it has gone
+        return [entry[kind] for entry in json.loads(done.stdout)["nftables"] if kind in entry]
+
+    def _enter(self) -> None:
+        if self._pid:
+            within.enter(self._pid)
 
 
-def _elements(family: str, table: str, name: str) -> list[dict[str, Any]]:
-    import json
-
-    done = subprocess.run([nft(), "-j", "list", "set", family, table, name], capture_output=True, check=False)
-    if done.returncode != 0:
-        return []
-    listed = [entry["set"] for entry in json.loads(done.stdout)["nftables"] if "set" in entry]
-    return [element["elem"] for found in listed for element in found.get("elem", ())]
-
-
-def counted(family: str, table: str) -> dict[str, int]:
-    """Packets that were refused, and those from addresses that are not the container's."""
-    import json
-
-    done = subprocess.run([nft(), "-j", "list", "counters", "table", family, table], capture_output=True, check=False)
-    if done.returncode != 0:
-        return {}
-    listed = [entry["counter"] for entry in json.loads(done.stdout)["nftables"] if "counter" in entry]
-    return {counter["name"]: counter["packets"] for counter in listed}
+def _refusal(element: dict[str, Any]) -> dict[str, Any]:
+    address, protocol, port = element["val"]["concat"]
+    return {
+        "address": address,
+        "protocol": protocol,
+        "port": port,
+        "packets": element["counter"]["packets"],
+        "ago": egress_rules.REFUSAL_KEPT - element["expires"],
+    }

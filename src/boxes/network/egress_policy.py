@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
 
-from boxes.errors import UsageError
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,7 +42,12 @@ class Name:
 
 
 class Policy:
-    """All that is allowed; `services` are numbered, since each has sets of addresses of its own."""
+    """All that is allowed; `services` are numbered, since each has sets of addresses of its own. Raises ValueError.
+
+    An entry is a network or a name, and after a colon a port or two with a hyphen between, and perhaps ``/tcp`` or
+    ``/udp``; a network of IPv6 is in brackets then. ``*.NAME`` is all that is below a name, ``NAME@NETWORK`` a name
+    that may have addresses which are not the public's, ``none`` nothing.
+    """
 
     def __init__(self, entries: Sequence[str]) -> None:
         self.entries = list(entries)
@@ -93,8 +96,8 @@ def is_public(address: Address) -> bool:
     return address.is_global and not address.is_multicast
 
 
-def _wrong(entry: str, text: str) -> UsageError:
-    return UsageError(f"--allow {entry}: {text}")
+def _wrong(entry: str, text: str) -> ValueError:
+    return ValueError(f"'{entry}': {text}")
 
 
 def _service(entry: str) -> tuple[str, Service]:
@@ -133,8 +136,8 @@ def _name(host: str, service: Service, entry: str) -> Name:
         name = name[2:]
     labels = name.split(".") if name else []
     if not (labels or wild) or len(name) > 253 or not all(_LABEL.fullmatch(label) for label in labels):
-        hint = "other scripts are written as in DNS: 'xn--…'" if not name.isascii() else None
-        raise UsageError(f"--allow {entry}: '{host}' is neither a network nor a name", hint=hint)
+        scripts = "" if name.isascii() else ": other scripts are written as in DNS, 'xn--…'"
+        raise _wrong(entry, f"neither a network nor a name{scripts}")
     return Name(name, service, wild=wild, within=within)
 
 

@@ -26,7 +26,8 @@ _NUMBERS = {
         "setgroups=116 setresuid=117 setresgid=119 capset=126 prctl=157 keyctl=250 seccomp=317 prlimit64=302 "
         "personality=135 "
         "fchown=93 openat=257 move_mount=429 open_tree=428 ioprio_set=251 sched_setattr=314 sched_setaffinity=203 "
-        "set_mempolicy=238 read=0 mmap=9 ioctl=16 ppoll=271 clock_gettime=228 exit_group=231 flock=73"
+        "set_mempolicy=238 read=0 mmap=9 ioctl=16 ppoll=271 clock_gettime=228 exit_group=231 flock=73 "
+        "pidfd_send_signal=424"
     ),
     "aarch64": (
         "write=64 close=57 mount=40 umount2=39 fchdir=50 chdir=49 chroot=51 pivot_root=41 setsid=157 umask=166 "
@@ -34,7 +35,8 @@ _NUMBERS = {
         "setgroups=159 setresuid=147 setresgid=149 capset=91 prctl=167 keyctl=219 seccomp=277 prlimit64=261 "
         "personality=92 "
         "fchown=55 openat=56 move_mount=429 open_tree=428 ioprio_set=30 sched_setattr=274 sched_setaffinity=122 "
-        "set_mempolicy=237 read=63 mmap=222 ioctl=29 ppoll=73 clock_gettime=113 exit_group=94 flock=32"
+        "set_mempolicy=237 read=63 mmap=222 ioctl=29 ppoll=73 clock_gettime=113 exit_group=94 flock=32 "
+        "pidfd_send_signal=424"
     ),
 }
 

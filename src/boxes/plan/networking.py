@@ -4,7 +4,7 @@
     boxes.network.publish     [ADDR:]HOST:CONTAINER[/tcp or /udp], more than one with commas between
     boxes.network.ip          an address of the container, or one of each family
     boxes.network.dns         addresses of name servers
-    boxes.network.allow       what it may reach: CIDR or NAME, each with an optional :PORT
+    boxes.network.allow       what it may reach: see network.egress_policy.Policy
     boxes.network.cni-conf    the directory of CNI's network configurations
     boxes.network.cni-bin     the directories of CNI's plugins
 
@@ -59,24 +59,13 @@ class Port:
         return f"{address}{':' if address else ''}{self.host}/{self.protocol}"
 
 
-class Allowed:
-    """What a container may reach: `network` in CIDR form or a `name`, of which one is empty; `port` is 0 for all."""
-
-    __slots__ = ("name", "network", "port")
-
-    def __init__(self, network: str, name: str, port: int) -> None:
-        self.network = network
-        self.name = name
-        self.port = port
-
-
 class Request:
     """A network that is asked for, and what goes with it.
 
     `driver`: none, host, ns, bridge, cni or pasta; `argument`: the network's name, or the path of the namespace;
-    `ports`: to be published; `addresses`: at most one of each family; `servers`: of names; `allowed`: None where
-    nothing is restricted; `cni_conf`: a directory, or empty; `cni_bin`: directories. `flags`: the keys that were given
-    on the command line, which makes errors name the flag.
+    `ports`: to be published; `addresses`: at most one of each family; `servers`: of names; `allowed`: entries of a
+    policy (network.egress_policy), None where nothing is restricted; `cni_conf`: a directory, or empty; `cni_bin`:
+    directories. `flags`: the keys that were given on the command line, which makes errors name the flag.
     """
 
     def __init__(self, given: Given, flags: frozenset[str] = frozenset()) -> None:
@@ -93,7 +82,7 @@ class Request:
         if len({":" in address for address in self.addresses}) < len(self.addresses):
             self.wrong(IP, "at most one address of each family")
         self.servers: list[str] = self._each(given, DNS, addresses.normal)
-        self.allowed: list[Allowed] | None = self._each(given, ALLOW, _allowed) if ALLOW in given else None
+        self.allowed: list[str] | None = self._each(given, ALLOW, _allowed) if ALLOW in given else None
         self.cni_conf = "".join(given.get(CNI_CONF, [])[-1:])
         self.cni_bin = given.get(CNI_BIN, [])
         for key, paths in ((CNI_CONF, [self.cni_conf]), (CNI_BIN, self.cni_bin)):
@@ -196,41 +185,8 @@ def _number(port: str, text: str) -> int:
     return int(port)
 
 
-def _allowed(text: str) -> Allowed:
-    """`CIDR`, `NAME`, `CIDR:PORT`, `NAME:PORT`; IPv6 with a port is in brackets: `[CIDR]:PORT`."""
-    where, port = text, ""
-    if text.startswith("["):
-        where, bracket, port = text[1:].partition("]")
-        if not bracket or (port and not port.startswith(":")):
-            raise ValueError(f"'{text}': expected [CIDR]:PORT")
-        port = port[1:]
-    elif text.count(":") == 1:
-        where, _, port = text.partition(":")
-    if port and (not (port.isascii() and port.isdigit()) or len(port) > 5 or not 0 < int(port) < 65536):
-        raise ValueError(f"'{text}': '{port}' is no port")
-    if not port and where != text and not (text.startswith("[") and text.endswith("]")):
-        raise ValueError(f"'{text}': expected a port after ':'")
-    number = int(port) if port else 0
-    if is_domain(where):
-        return Allowed("", where.lower().rstrip("."), number)
-    try:
-        return Allowed(str(addresses.Subnet.parse(where)), "", number)
-    except ValueError as error:
-        raise ValueError(f"'{text}': {error}, and no domain name") from None
+def _allowed(text: str) -> str:
+    from boxes.network.egress_policy import Policy
 
-
-def is_domain(text: str) -> bool:
-    """Whether a text is a domain name: labels of letters, digits and hyphens, the last not only digits (RFC 1123)."""
-    labels = text.rstrip(".").split(".")
-    return (
-        0 < len(text) <= 253
-        and not labels[-1].isdigit()
-        and all(
-            0 < len(label) < 64
-            and label.replace("-", "").replace("_", "").isalnum()
-            and label.isascii()
-            and label[0] != "-"
-            and label[-1] != "-"
-            for label in labels
-        )
-    )
+    Policy([text])
+    return text
