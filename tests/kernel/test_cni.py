@@ -44,7 +44,7 @@ def planned(plugins: Plugins, name: str = "net", **more: Any) -> cni.Attachment:
 
 
 def add(attachment: cni.Attachment, pid: int) -> dict[str, Any]:
-    return cni.add(attachment, pid, lambda: None)
+    return cni.add(attachment, f"/proc/{pid}/ns/net", lambda: None)
 
 
 def kept(plugins: Plugins) -> list[str]:
@@ -193,7 +193,7 @@ def test_result_is_kept_as_libcni_keeps_it(plugins: Plugins, process: int) -> No
 
 def test_attachment_of_another_is_not_touched(plugins: Plugins, process: int) -> None:
     plugins.network("net", {"type": "first"})
-    add(planned(plugins), process)
+    add(planned(plugins), os.getpid())
     plugins.forget()
     second = planned(plugins)
     with pytest.raises(ExistsError, match="has an attachment"):
@@ -201,6 +201,16 @@ def test_attachment_of_another_is_not_touched(plugins: Plugins, process: int) ->
     cni.delete(second)
     assert plugins.order() == []
     assert kept(plugins) == ["net-box1-eth0"]
+
+
+def test_attachment_without_its_namespace_is_deleted_first(plugins: Plugins, process: int) -> None:
+    plugins.network("net", {"type": "first"})
+    with subprocess.Popen(["sleep", "60"]) as other:
+        add(planned(plugins), other.pid)
+        other.kill()
+    plugins.forget()
+    add(planned(plugins), process)
+    assert plugins.order() == ["DEL first", "ADD first"]
 
 
 def test_attachment_of_an_earlier_boot_is_deleted_first(plugins: Plugins, process: int) -> None:
@@ -224,7 +234,7 @@ def test_delete_waits_for_plugins_of_a_runtime_that_was_killed(plugins: Plugins,
 
     runtime = os.fork()
     if runtime == 0:
-        cni.add(attachment, process, save)
+        cni.add(attachment, f"/proc/{process}/ns/net", save)
         os._exit(0)
     while not (tmp_path / "began").exists():
         time.sleep(0.01)
@@ -478,10 +488,10 @@ def test_environment_of_the_runtime_is_passed_but_for_its_own(plugins: Plugins, 
     plugins.does("first", "ADD", f"env >{tmp_path}/env")
     script = (
         "import json, sys\nfrom boxes.network import cni\n"
-        "attachment = json.loads(sys.argv[1])\ncni.add(attachment, int(sys.argv[2]), lambda: None)\n"
+        "attachment = json.loads(sys.argv[1])\ncni.add(attachment, sys.argv[2], lambda: None)\n"
     )
     environment = {"LISTEN_FDS": "1", "NOTIFY_SOCKET": "/n", "CNI_ARGS": "X=1", "FOO": "bar", "PYTHONPATH": "src"}
-    command = [sys.executable, "-c", script, json.dumps(planned(plugins)), str(process)]
+    command = [sys.executable, "-c", script, json.dumps(planned(plugins)), f"/proc/{process}/ns/net"]
     subprocess.run(command, env=environment, check=True, stdin=subprocess.DEVNULL)
     found = dict(line.partition("=")[::2] for line in (tmp_path / "env").read_text().splitlines())
     assert found["FOO"] == "bar"

@@ -12,7 +12,7 @@ import re
 import time
 
 from boxes.errors import BoxesError, ConfigError, ServiceError, UnsupportedError, UsageError
-from boxes.linux import procfs
+from boxes.linux import syscalls
 from boxes.linux.fd import Fds
 from boxes.network import cni_cache, cni_plugin
 from boxes.network.cni_conf import NetworkConf, newer_or_same
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _ID = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.\-]*")
 _IFNAMSIZ = 16
+_NSFS = 0x6E736673  # <linux/magic.h>
 _SETTLING = 15.0  # seconds for plugins of a runtime that was killed
 
 
@@ -85,14 +86,17 @@ def agreed_version(conf: NetworkConf, path: Sequence[str], timeout: float = cni_
     raise UnsupportedError(text + (", ".join(known) or "none"), path=conf.file, hint=hint)
 
 
-def add(attachment: Attachment, pid: int, save: Callable[[], None]) -> dict[str, Any]:
-    """Attach the network namespace of a process that waits; returns the result of the last plugin. `save` is called
-    when `attachment` has changed. Whatever fails, the plugins are told to take it back."""
+def add(attachment: Attachment, netns: str, save: Callable[[], None]) -> dict[str, Any]:
+    """Attach the network namespace at a path; returns the result of the last plugin. `save` is called when `attachment`
+    has changed. Whatever fails, the plugins are told to take it back.
+
+    The path is to be there when the attachment is deleted: without it plugins leave some of their rules.
+    """
     cache = _cache(attachment)
     with Fds() as fds:
         cni_cache.lock(attachment["cache"], fds, exclusive=False)
-        _clear_stale(attachment, cache)
-        attachment |= {"stage": "claiming", "pid": pid, "started": procfs.start_time(pid)}
+        _clear_stale(attachment, cache, netns)
+        attachment |= {"stage": "claiming", "netns": netns}
         save()
         lock = cache.begin(fds)
         attachment["stage"] = "adding"
@@ -108,14 +112,15 @@ def add(attachment: Attachment, pid: int, save: Callable[[], None]) -> dict[str,
         return result
 
 
-def _clear_stale(attachment: Attachment, cache: cni_cache.Cache) -> None:
-    """What a container of this id left when the machine went down: addresses are kept on disk."""
-    try:
-        kept = os.stat(cache.path).st_mtime
-    except FileNotFoundError:
+def _clear_stale(attachment: Attachment, cache: cni_cache.Cache, netns: str) -> None:
+    """What a container of this id left: when the machine went down, since addresses are kept on disk, or when a plugin
+    could not be made to take it away. Whoever was at our path has gone."""
+    kept = cni_cache.read(cache.path)
+    if kept is None:
         return
-    if kept < time.time() - time.clock_gettime(time.CLOCK_BOOTTIME):
-        _delete_chain(attachment, cache.result())
+    before = os.stat(cache.path).st_mtime < time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
+    if before or kept.get("netns") == netns or not _netns(kept):
+        _delete_chain({**attachment, "netns": ""}, cache.result())
         cache.remove()
 
 
@@ -225,6 +230,7 @@ def _forget(conf: NetworkConf, kept: dict[str, Any], version: str, path: Sequenc
         "capabilities": kept.get("capabilityArgs") or {},
         "cache": cache,
         "timeout": cni_plugin.TIMEOUT,
+        "netns": kept.get("netns") or "",
     }
     try:
         _delete_chain(attachment, kept.get("result"))
@@ -289,11 +295,16 @@ def _parameters(attachment: Attachment) -> dict[str, str]:
 
 
 def _netns(attachment: Attachment) -> str:
-    """The process's, as long as it is that process; else nothing, which plugins take for a namespace that is gone."""
-    pid, started = attachment.get("pid"), attachment.get("started")
-    if not pid or started is None or procfs.start_time(pid) != started:
+    """As long as there is a namespace at its path; else nothing, which plugins take for one that is gone."""
+    path = attachment.get("netns", "")
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
         return ""
-    return f"/proc/{pid}/ns/net"
+    try:
+        return path if syscalls.filesystem(fd) == _NSFS else ""
+    finally:
+        os.close(fd)
 
 
 def _kept(attachment: Attachment, result: dict[str, Any]) -> dict[str, Any]:

@@ -34,16 +34,17 @@ class Companion:
 
 def start(
     name: str,
-    body: Callable[[int], None],
+    load: Callable[[], Callable[[int], None]],
     born: Callable[[Companion], None],
     *,
     kept: Sequence[int] = (),
     ready: bytes = _READY,
     errors: int = -1,
 ) -> Companion:
-    """Start a process that runs `body` and nothing else.
+    """Start a process that runs what `load` returns and nothing else.
 
-    `body` is given a descriptor, to which it or the program that it executes writes `ready` at the end of something,
+    `load` is called in it, and imports what is needed: afterwards there are no descriptors to do so. What it returns is
+    given a descriptor, to which it or the program that it executes writes `ready` at the end of something,
     when it has begun. `born` writes the process down: if this one is killed before that has happened, the new one ends
     by itself. It keeps the descriptors `kept`. Raises ServiceError with what it said there or wrote to the file
     `errors` if it ends instead.
@@ -54,7 +55,7 @@ def start(
         pid = os.fork()
         if pid == 0:
             os.close(opened)
-            _live(body, gate, said, kept)
+            _live(load, gate, said, kept)
         os.close(said)
         said = -1
         companion = Companion(pid, procfs.start_time(pid) or 0)
@@ -75,9 +76,10 @@ def start(
     return companion
 
 
-def _live(body: Callable[[int], None], gate: int, said: int, kept: Sequence[int]) -> None:
+def _live(load: Callable[[], Callable[[int], None]], gate: int, said: int, kept: Sequence[int]) -> None:
     """In the new process: it has nothing of the caller's, waits until it has been written down, and never returns."""
     try:
+        body = load()
         os.setsid()
         os.chdir("/")
         for each in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:

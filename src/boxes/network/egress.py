@@ -66,7 +66,7 @@ def on_bridge(given: Forwarding, table: str, port: Port, born: Callable[[Compani
     def live(said: int) -> None:
         _forward(given, "netdev", table, [-1, *within.descriptors(given.pid, _listen)], said)
 
-    return companion.start(_NAME, live, born, kept=[given.pidfd])
+    return companion.start(_NAME, lambda: _loaded(live), born, kept=[given.pidfd])
 
 
 def inside(given: Forwarding, born: Callable[[Companion], None]) -> Companion:
@@ -79,7 +79,19 @@ def inside(given: Forwarding, born: Callable[[Companion], None]) -> Companion:
     def live(said: int) -> None:
         _forward(given, "inet", egress_rules.INSIDE, within.descriptors(given.pid, prepare), said)
 
-    return companion.start(_NAME, live, born, kept=[given.pidfd])
+    return companion.start(_NAME, lambda: _loaded(live), born, kept=[given.pidfd])
+
+
+def _loaded(body: Callable[[int], None]) -> Callable[[int], None]:
+    """With all that the forwarder needs: so it is the forwarder that pays, and not the runtime."""
+    import secrets  # noqa: F401
+
+    import boxes.linux.nftables
+    import boxes.linux.routes
+    import boxes.network.dns_forwarder
+    import boxes.network.dns_notes  # noqa: F401
+
+    return body
 
 
 def _detached() -> int:

@@ -110,7 +110,9 @@ def start(wanted: Attachment, born: Callable[[Companion], None]) -> Companion:
             os.execve(wanted.path, wanted.arguments(), {"PATH": ":".join(_PATH)})
 
         ready = b"\n" if wanted.kind == PASTA else b"1"
-        started = companion.start(wanted.kind, run, born, kept=[wanted.netns, errors], ready=ready, errors=errors)
+        started = companion.start(
+            wanted.kind, lambda: run, born, kept=[wanted.netns, errors], ready=ready, errors=errors
+        )
     finally:
         os.close(errors)
     if wanted.kind == SLIRP:

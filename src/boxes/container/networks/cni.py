@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
 
+from boxes import log
+from boxes import system as os
+from boxes.errors import BoxesError, refused
+from boxes.linux import flags as k
+from boxes.linux import syscalls
 from boxes.network import cni, cni_conf, cni_plugin, cni_result, resolver
 from boxes.plan.networking import IP, NETWORK, PUBLISH
 
@@ -31,7 +37,13 @@ def plan(request: Request, host: Host) -> dict[str, Any]:
     capabilities, arguments = _wanted(request, host, conf)
     attachment = cni.plan(conf, host.id, _DEVICE, path=path, arguments=arguments, capabilities=capabilities)
     resolv = f"{host.directory}/resolv.conf"
-    return {"driver": "cni", "files": {_RESOLV: resolv}, "attachment": attachment, "servers": request.servers}
+    return {
+        "driver": "cni",
+        "files": {_RESOLV: resolv},
+        "attachment": attachment,
+        "servers": request.servers,
+        "netns": f"{host.directory}/netns",
+    }
 
 
 def _wanted(request: Request, host: Host, conf: NetworkConf) -> tuple[dict[str, Any], list[tuple[str, str]]]:
@@ -83,9 +95,25 @@ def _resolv(record: dict[str, Any], found: dict[str, list[str]]) -> str:
 
 
 def attach(record: dict[str, Any], netns: int, pid: int, save: Callable[[], None]) -> None:
-    result = cni.add(record["attachment"], pid, save)
+    """The namespace is kept until the container is deleted: plugins look into it to know what to take away."""
+    try:
+        os.close(os.open(record["netns"], os.O_RDONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        syscalls.mount(f"/proc/self/fd/{netns}", record["netns"], None, k.MS_BIND)
+    except OSError as error:
+        raise refused("cannot keep the network namespace", error) from error
+    result = cni.add(record["attachment"], record["netns"], save)
     resolver.write(record["files"][_RESOLV], _resolv(record, cni_result.resolver(result)))
 
 
 def release(record: dict[str, Any]) -> None:
-    cni.delete(record["attachment"])
+    """A plugin that fails, perhaps since somebody flushed its rules, is no reason for a container to stay for ever: its
+    result stays where it is kept, for the collection of garbage, or for the next container of this id."""
+    try:
+        cni.delete(record["attachment"])
+    except BoxesError as error:
+        log.warning(f"ignoring: {error}")
+    try:
+        syscalls.umount2(record["netns"], k.MNT_DETACH)
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.EINVAL):  # it is no mount (any more)
+            raise refused("cannot let the network namespace go", error) from error
