@@ -190,3 +190,20 @@ def _allowed(text: str) -> str:
 
     Policy([text])
     return text
+
+
+def is_domain(text: str) -> bool:
+    """Whether a text is a domain name: labels of letters, digits and hyphens, the last not only digits (RFC 1123)."""
+    labels = text.rstrip(".").split(".")
+    return (
+        0 < len(text) <= 253
+        and not labels[-1].isdigit()
+        and all(
+            0 < len(label) < 64
+            and label.replace("-", "").replace("_", "").isalnum()
+            and label.isascii()
+            and label[0] != "-"
+            and label[-1] != "-"
+            for label in labels
+        )
+    )
