@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 
 from boxes.errors import ServiceError, UnsupportedError
+from boxes.linux import flags as k
+from boxes.linux import syscalls
 from boxes.network import companion, egress_rules, within
 
 TYPE_CHECKING = False
@@ -32,8 +35,18 @@ def nft() -> str:
 
 
 def load(ruleset: str) -> None:
-    """One transaction, in the network namespace that this process is in."""
-    done = subprocess.run([nft(), "-f", "-"], input=ruleset.encode(), capture_output=True, check=False)
+    """One transaction, in the network namespace that this process is in. If this process is killed, nft is too: whoever
+    takes the rules away afterwards does not come before they are made."""
+    parent = os.getpid()
+
+    def go_with_parent() -> None:
+        syscalls.prctl(k.PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            os._exit(1)
+
+    done = subprocess.run(
+        [nft(), "-f", "-"], input=ruleset.encode(), capture_output=True, check=False, preexec_fn=go_with_parent
+    )
     if done.returncode != 0:
         reason = done.stderr.decode("utf-8", "replace").strip().splitlines()
         hint = (
