@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 VERBS = tuple(
     "create start state kill delete run exec pause resume update events stats wait list ps "
-    "spec features check try network".split()
+    "spec features check try network egress".split()
 )
 
 GLOBAL = Command(
