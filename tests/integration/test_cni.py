@@ -19,11 +19,15 @@ import pytest
 from tests.support import dns
 from tests.support.bundle import Bundle
 from tests.support.cni import Plugins
+from tests.support.host import mount, unmount
 from tests.support.marks import not_for, requires
 from tests.support.network import addresses, devices, inside, ip, look, new_namespace
 from tests.support.runtime import Container, Runtime
 
-pytestmark = [not_for("runc", "crun", reason="it is no matter of the specification's"), requires("root")]
+pytestmark = [
+    not_for("runc", "crun", reason="it is no matter of the specification's"),
+    requires("root", "cni plugins", "iptables", "dnsmasq"),
+]
 
 BIN = "/usr/lib/cni"
 OUTSIDE, WEB = "8.20.0.53", "8.20.0.1"
@@ -108,7 +112,7 @@ def listens(namespace: int, address: str, port: int, stack: ExitStack) -> None:
         made.listen(5)
 
 
-def reaches(address: str, port: int, timeout: float = 2) -> bool:
+def reaches(address: str, port: int, timeout: float = 5) -> bool:
     try:
         socket.create_connection((address, port), timeout).close()
     except OSError:
@@ -254,6 +258,82 @@ def test_plugin_that_cannot_take_back_does_not_hold_the_container(
     assert Path(f"/var/lib/cni/results/net-{bundle.id}-eth0").exists()
     container = box.create(bundle, *flags)
     container.delete("--force").ok()
+    assert left() == []
+
+
+# ---- beside another ----
+
+PODMAN = """
+[network]
+network_backend = "cni"
+network_config_dir = "{conf}"
+cni_plugin_dirs = ["{bin}"]
+[engine]
+cgroup_manager = "cgroupfs"
+events_logger = "none"
+[engine.runtimes]
+crun = ["{box}"]
+"""
+
+
+@contextmanager
+def by_podman(box: Runtime, bundle: Bundle, plugins: Plugins) -> Iterator[int]:
+    """The pid of a container on the same network, published alike. The runtime is `box`, under a name that podman
+    believes can do without cgroups."""
+    conf = box.directory / "containers.conf"
+    conf.write_text(PODMAN.format(conf=plugins.conf, bin=BIN, box=box.path))
+    null = box.directory / "null"
+    os.mknod(null, 0o20666, os.makedev(1, 3))
+    null.chmod(0o666)
+    mount(str(null), "/dev/null", None, 4096)
+    environment = {"PATH": os.environ["PATH"], "CONTAINERS_CONF": str(conf)}
+    at = [f"--root={box.directory}/storage", f"--runroot={box.directory}/run", "--storage-driver=vfs", "--runtime=crun"]
+
+    def podman(*args: str) -> str:
+        command = ["podman", *at, *args]
+        done = subprocess.run(command, env=environment, stdin=-3, stdout=-1, text=True, check=True, timeout=50)
+        return done.stdout.strip()
+
+    try:
+        flags = ["--cgroups=disabled", "--ulimit=nofile=512:512", "--ulimit=nproc=512:512", "--log-driver=none"]
+        flags += ["--name=peer", "--network=net", "--publish=8080:80", "--rootfs", str(bundle.rootfs)]
+        podman("run", "-d", *flags, "/bin/sleep", "100")
+        try:
+            yield int(podman("inspect", "peer", "--format={{.State.Pid}}"))
+        finally:
+            podman("rm", "-f", "-t", "0", "peer")
+            unmount("/run/netns")  # podman has made it a mount
+    finally:
+        unmount("/dev/null")
+
+
+def seen(pid: int, outside: int) -> dict[str, Any]:
+    """What a container has of a network, and what the outside has of it."""
+    namespace = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY)
+    with ExitStack() as stack:
+        stack.callback(os.close, namespace)
+        listens(namespace, "0.0.0.0", 80, stack)
+        with inside(namespace):
+            links = [(link["ifname"], link["mtu"], link["flags"]) for link in look("link")]
+            routes = [(route["dst"], route.get("gateway"), route["dev"]) for route in look("route")]
+            found = {"links": links, "routes": routes, "addresses": addresses("eth0", "global")}
+        with inside(outside):
+            found["published"] = reaches("8.20.0.254", 8080)
+    return found
+
+
+@pytest.mark.engines
+@requires("podman")
+def test_result_is_podmans(box: Runtime, bundle: Bundle, plugins: Plugins, outside: int) -> None:
+    flags = network(plugins, bridge(), PORTMAP, {"type": "firewall"}, {"type": "tuning"})
+    plugins.network("net", bridge(), PORTMAP, {"type": "firewall"}, {"type": "tuning"}, cniVersion="0.4.0")
+    container = box.create(bundle.args("/bin/sleep", "100"), *flags, "--publish=8080:80")
+    ours = seen(container.pid, outside)
+    container.delete("--force").ok()
+    Path("/var/lib/cni/networks/net/last_reserved_ip.0").unlink()
+    with by_podman(box, bundle, plugins) as pid:
+        assert seen(pid, outside) == ours
+    assert ours["published"]
     assert left() == []
 
 

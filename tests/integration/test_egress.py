@@ -19,7 +19,10 @@ from tests.support.marks import not_for, requires
 from tests.support.network import inside, ip, new_namespace
 from tests.support.runtime import Container, Runtime, wait_until
 
-pytestmark = [not_for("runc", "crun", reason="it is no matter of the specification's"), requires("root")]
+pytestmark = [
+    not_for("runc", "crun", reason="it is no matter of the specification's"),
+    requires("root", "nft", "dnsmasq"),
+]
 
 HOST, WEB, RESOLVER = "8.20.0.254", "8.20.0.1", "8.20.0.53"
 POLICY = ("--network=bridge", "--allow=web.example.org:443", f"--dns={RESOLVER}")
@@ -75,7 +78,7 @@ def network_of(container: Container) -> Iterator[None]:
 
 def reaches(address: str, port: int) -> bool:
     try:
-        socket.create_connection((address, port), 2).close()
+        socket.create_connection((address, port), 5).close()
     except OSError:
         return False
     return True

@@ -25,7 +25,10 @@ from tests.support.marks import not_for, requires
 from tests.support.network import devices, inside, ip, new_namespace
 from tests.support.runtime import ENVIRONMENT, Result, Runtime
 
-pytestmark = [not_for("runc", "crun", reason="it is no matter of the specification's"), requires("root", "strace")]
+pytestmark = [
+    not_for("runc", "crun", reason="it is no matter of the specification's"),
+    requires("root", "strace", "cni plugins", "iptables", "pasta", "nft"),
+]
 
 
 class NetworkScene(Scene):

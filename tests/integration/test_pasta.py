@@ -21,7 +21,10 @@ from tests.support.marks import not_for, requires
 from tests.support.network import addresses, devices, inside, ip, new_namespace
 from tests.support.runtime import Container, Runtime, wait_until
 
-pytestmark = [not_for("runc", "crun", reason="it is no matter of the specification's"), requires("root")]
+pytestmark = [
+    not_for("runc", "crun", reason="it is no matter of the specification's"),
+    requires("root", "pasta", "slirp4netns", "nft", "dnsmasq"),
+]
 
 UID = 54321
 AS_USER = ("setpriv", f"--reuid={UID}", f"--regid={UID}", "--clear-groups", "--inh-caps=-all")

@@ -25,7 +25,7 @@ from tests.support import dns
 from tests.support.marks import requires
 from tests.support.network import inside, ip, look, new_namespace
 
-pytestmark = requires("root")
+pytestmark = requires("root", "nft", "dnsmasq")
 
 MAC = "02:00:00:00:00:02"
 OWN, OWN6, GATEWAY, GATEWAY6, NEIGHBOUR = "10.9.0.2", "fd09::2", "10.9.0.1", "fd09::1", "10.9.0.3"

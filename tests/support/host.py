@@ -98,6 +98,7 @@ def _filesystem(name: str) -> str | None:
 _FILES = {
     "systemd": ["/run/systemd/system"],
     "fuse": ["/dev/fuse"],
+    "cni plugins": ["/usr/lib/cni/bridge", "/usr/lib/cni/host-local", "/usr/lib/cni/portmap"],
     "loop devices": ["/dev/loop-control", "/usr/sbin/mkfs.ext4"],
 }
 
@@ -127,4 +128,6 @@ def lacks(feature: str) -> str | None:
         return schema.lacks(f"{feature.removesuffix(' schema')}-schema.json")
     if feature in ("strace", "useradd", "debootstrap", "cc", "nft"):
         return None if shutil.which(feature) or (feature == "cc" and shutil.which("gcc")) else f"needs {feature}"
+    if feature in ("pasta", "slirp4netns", "dnsmasq", "iptables", "podman"):
+        return None if shutil.which(feature) else f"needs {feature}"
     raise LookupError(f"no such feature: {feature}")
