@@ -62,12 +62,16 @@ def scene(box: Runtime, bundle: Bundle, cgroup_parent: CgroupParent) -> Iterator
         for device in ("in", "out"):
             ip("link", "set", device, "up")
         ip("route", "add", "default", "via", "8.20.0.1")
-        mount("tmpfs", "/var/lib/cni", "tmpfs", 0)
+        places = ["/var/lib/cni", "/var/lib/boxes", "/run/boxes"]
+        for place in places:
+            os.makedirs(place, exist_ok=True)
+            mount("tmpfs", place, "tmpfs", 0)
         try:
             yield NetworkScene(box, bundle, cgroup_parent)
             box.close()
         finally:
-            unmount("/var/lib/cni")
+            for place in places:
+                unmount(place)
 
 
 def cni(bundle: Bundle, plugins: Plugins) -> None:
@@ -99,7 +103,15 @@ def pasta_with_policy(bundle: Bundle, plugins: Plugins) -> None:
     bundle.config["annotations"] |= {"boxes.network.allow": "web.example.org:443", "boxes.network.dns": "8.20.0.53"}
 
 
-SHAPES = [cni, cni_with_policy, pasta, pasta_with_policy]
+def bridge_with_policy(bundle: Bundle, plugins: Plugins) -> None:
+    bundle.config["annotations"] = {
+        "boxes.network": "bridge",
+        "boxes.network.allow": "web.example.org:443",
+        "boxes.network.dns": "8.20.0.53",
+    }
+
+
+SHAPES = [cni, cni_with_policy, pasta, pasta_with_policy, bridge_with_policy]
 
 
 @pytest.mark.parametrize("shape", SHAPES)
