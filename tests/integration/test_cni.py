@@ -261,6 +261,52 @@ def test_plugin_that_cannot_take_back_does_not_hold_the_container(
     assert left() == []
 
 
+# ---- the rest of the protocol ----
+
+
+def test_check_tells_what_is_missing(box: Runtime, bundle: Bundle, plugins: Plugins) -> None:
+    container = box.create(bundle, *network(plugins))
+    box("cni", "check", bundle.id).ok()
+    with network_of(container):
+        ip("address", "flush", "dev", "eth0")
+    box("cni", "check", bundle.id).refused("CNI plugin 'bridge' (CHECK, ")
+
+
+def test_check_is_for_containers_of_cni(box: Runtime, bundle: Bundle) -> None:
+    box.create(bundle)
+    box("cni", "check", bundle.id).refused("is on no network of CNI")
+
+
+def test_network_that_is_not_ready_is_told_before_anything_is_made(
+    box: Runtime, bundle: Bundle, plugins: Plugins
+) -> None:
+    plugins.plugin("full")
+    plugins.answers("full", "STATUS", {"code": 50, "msg": "no addresses left"}, 1)
+    plugins.network("net", {"type": "full"})
+    flags = (f"--cni-conf={plugins.conf}", f"--cni-bin={plugins.bin}")
+    text = f"CNI plugin 'full' (STATUS, '{plugins.conf}/net.conflist'): no addresses left [code 50]"
+    box("cni", "status", *flags, "net").refused(text)
+    box.spawn("create", bundle, "--network=cni:net", *flags)[0].refused(text)
+    assert plugins.order() == ["STATUS full", "STATUS full"]
+
+
+def test_garbage_of_containers_that_are_gone_is_collected(box: Runtime, bundle: Bundle, plugins: Plugins) -> None:
+    """And nothing of those that are there."""
+    name, *flags = network(plugins, bridge())
+    container = box.create(bundle, name, *flags)
+    kept = Path(f"/var/lib/cni/results/net-{bundle.id}-eth0")
+    stale = json.loads(kept.read_text()) | {"containerId": "gone", "netns": "/run/nowhere"}
+    Path("/var/lib/cni/results/net-gone-eth0").write_text(json.dumps(stale))
+    Path("/var/lib/cni/networks/net/10.88.7.9").write_text("gone\r\neth0")
+    box("cni", "gc", *flags, "net").ok()
+    assert kept.exists()
+    assert not Path("/var/lib/cni/results/net-gone-eth0").exists()
+    assert not Path("/var/lib/cni/networks/net/10.88.7.9").exists()
+    assert Path("/var/lib/cni/networks/net/10.88.7.2").exists()
+    with network_of(container):
+        assert addresses("eth0", "global") == ["10.88.7.2/24"]
+
+
 # ---- beside another ----
 
 PODMAN = """

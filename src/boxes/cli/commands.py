@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 VERBS = tuple(
     "create start state kill delete run exec pause resume update events stats wait list ps "
-    "spec features check try network egress".split()
+    "spec features check try network cni egress".split()
 )
 
 GLOBAL = Command(

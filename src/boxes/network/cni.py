@@ -217,6 +217,13 @@ def collect(
     return failures
 
 
+def valid(network: str, cache: str = cni_cache.DIRECTORY) -> list[tuple[str, str]]:
+    """Containers and interfaces that are kept as attached, by whatever runtime, and whose network namespace is there,
+    or is not told."""
+    kept = cni_cache.attachments(cache, network)
+    return [(each["containerId"], each["ifName"]) for each in kept if not each.get("netns") or _netns(each)]
+
+
 def _forget(conf: NetworkConf, kept: dict[str, Any], version: str, path: Sequence[str], cache: str) -> list[BoxesError]:
     attachment = {
         "network": conf.name,

@@ -34,6 +34,7 @@ def plan(request: Request, host: Host) -> dict[str, Any]:
         request.wrong(NETWORK, "plugins of CNI change the host's network", hint="it takes root; or --network pasta")
     conf = cni_conf.load(request.argument, request.cni_conf or cni_conf.DIRECTORY)
     path = [part for entry in request.cni_bin for part in entry.split(":")] or list(cni_plugin.PATH)
+    cni.status(conf, path)
     capabilities, arguments = _wanted(request, host, conf)
     attachment = cni.plan(conf, host.id, _DEVICE, path=path, arguments=arguments, capabilities=capabilities)
     resolv = f"{host.directory}/resolv.conf"
