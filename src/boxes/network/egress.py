@@ -138,6 +138,7 @@ def _forward(given: Forwarding, family: str, table: str, fds: list[int], said: i
 
     with open("/proc/self/comm", "w", encoding="ascii") as comm:
         comm.write("box: dns")
+    syscalls.prctl(k.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
     nftables, datagrams, streams = fds
     gate = dns_forwarder.Gate(Nftables(nftables), family, table, Routes())
     resolver = dns_forwarder.Resolver(given.policy, given.servers, gate, Notes(given.notes))
