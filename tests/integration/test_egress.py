@@ -107,6 +107,14 @@ def test_program_inside_asks_the_forwarder(box: Runtime, bundle: Bundle) -> None
     assert tables() == []
 
 
+def test_mount_of_the_configs_own_is_warned_of(box: Runtime, bundle: Bundle) -> None:
+    made = bundle.host_directory(**{"resolv.conf": "nameserver 8.8.8.8\n"})
+    bundle.mount("/etc/resolv.conf", "bind", made / "resolv.conf", "bind", "ro").shell("cat /etc/resolv.conf")
+    result = box.run(bundle, *POLICY)
+    assert result.out == "nameserver 8.8.8.8\n"
+    assert "/etc/resolv.conf: the config has a mount there: names that are allowed are known at 127.0.0.1" in result.err
+
+
 def test_annotation_is_as_good(box: Runtime, bundle: Bundle) -> None:
     bundle.namespace("network").config["annotations"] = {
         "boxes.network": "bridge", "boxes.network.allow": f"{WEB}:443, {HOST}:1-1024/tcp",

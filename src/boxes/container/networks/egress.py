@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import os
 
+from boxes import log
 from boxes.linux import procfs
 from boxes.network import companion, dns_forwarder, dns_notes, egress, resolver, veth
 from boxes.network.egress_policy import Policy
+from boxes.plan import mounts
 from boxes.plan.networking import ALLOW
 
 TYPE_CHECKING = False
@@ -35,6 +37,9 @@ def plan(request: Request, host: Host, record: dict[str, Any]) -> dict[str, Any]
     policy = Policy(request.allowed or ())
     if policy.names and not servers:
         request.wrong(ALLOW, "the host has no server of names to ask", hint="give one by --dns")
+    if policy.names and mounts.covers(host.config, _RESOLV) is not None:
+        text = "the config has a mount there: names that are allowed are known at"
+        log.warning(f"{_RESOLV}: {text} {dns_forwarder.LISTEN[0]} alone", path=_RESOLV)
     digest = hashlib.sha256(host.directory.encode()).hexdigest()
     return {
         "inside": inside,
