@@ -4,11 +4,9 @@ anything, ended when the container is deleted at the latest.
 
 from __future__ import annotations
 
-import os
-import select
-import signal
-import time
+import _signal
 
+from boxes import system as os
 from boxes.errors import ServiceError, refused
 from boxes.linux import procfs, syscalls
 
@@ -64,7 +62,7 @@ def start(
             os.write(opened, b"1")
             _await(name, heard, ready, errors)
         except BaseException:
-            os.kill(pid, signal.SIGKILL)  # our child, not reaped yet
+            os.kill(pid, _signal.SIGKILL)  # our child, not reaped yet
             os.waitpid(pid, 0)
             raise
     except OSError as error:
@@ -82,9 +80,9 @@ def _live(load: Callable[[], Callable[[int], None]], gate: int, said: int, kept:
         body = load()
         os.setsid()
         os.chdir("/")
-        for each in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
-            signal.signal(each, signal.SIG_DFL)
-        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        for each in _signal.valid_signals() - {_signal.SIGKILL, _signal.SIGSTOP}:
+            _signal.signal(each, _signal.SIG_DFL)
+        _signal.pthread_sigmask(_signal.SIG_SETMASK, ())
         null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
         for number in range(3):
             os.dup2(null, number)
@@ -108,6 +106,9 @@ def _close_but(kept: set[int]) -> None:
 
 def _await(name: str, heard: int, ready: bytes, errors: int) -> None:
     """Until it has begun; what it says instead is an error."""
+    import select
+    import time
+
     poll = select.poll()
     poll.register(heard, select.POLLIN)
     text, deadline = b"", time.monotonic() + _SOON
@@ -136,9 +137,9 @@ def end(pid: int, started: int) -> None:
     if pidfd is None:
         return
     try:
-        for asked, seconds in ((signal.SIGTERM, _GRACE), (signal.SIGKILL, _FORCED)):
+        for asked, seconds in ((_signal.SIGTERM, _GRACE), (_signal.SIGKILL, _FORCED)):
             try:
-                signal.pidfd_send_signal(pidfd, asked)
+                _signal.pidfd_send_signal(pidfd, asked)
             except ProcessLookupError:
                 return
             if procfs.has_ended(pidfd, seconds):

@@ -14,7 +14,7 @@ from ipaddress import ip_address
 from secrets import randbelow
 
 from boxes.network import dns_message as dns
-from boxes.network import egress_rules
+from boxes.network import egress_rules, resolver
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from boxes.network.dns_notes import Notes
     from boxes.network.egress_policy import Policy
 
-LISTEN = ("127.0.0.1", 53)
+LISTEN = (resolver.FORWARDER, 53)
 # An address is reachable a little longer than the answer is good, and what is cached too long is shown as less.
 SHORTEST, LONGEST, GRACE = 60, 3600, 30  # seconds
 _PATIENCE = 3.0  # seconds that a server has

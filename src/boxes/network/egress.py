@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
+import _signal
 
-from boxes.errors import ServiceError, UnsupportedError
+from boxes import system as os
+from boxes.errors import ServiceError
 from boxes.linux import flags as k
 from boxes.linux import syscalls
-from boxes.network import companion, egress_rules, within
+from boxes.linux.fd import Fds, sealed
+from boxes.network import companion, egress_rules, nft
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,39 +20,41 @@ if TYPE_CHECKING:
     from boxes.network.egress_policy import Policy
     from boxes.network.egress_rules import Port
 
-# nft(8) of Debian is where an ordinary user's PATH does not lead.
-_NFT = ("/usr/sbin/nft", "/sbin/nft", "/usr/bin/nft", "/usr/local/sbin/nft")
-
-
 _NAME = "forwarder of DNS"
-
-
-def nft() -> str:
-    for path in _NFT:
-        if os.access(path, os.X_OK):
-            return path
-    raise UnsupportedError("there is no nft(8), which --allow needs", hint="Debian and Ubuntu: the package nftables")
+_SHOWN = 400
+_LONGEST = 1 << 20
 
 
 def load(ruleset: str) -> None:
     """One transaction, in the network namespace that this process is in. If this process is killed, nft is too: whoever
     takes the rules away afterwards does not come before they are made."""
-    parent = os.getpid()
-
-    def go_with_parent() -> None:
-        syscalls.prctl(k.PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:
-            os._exit(1)
-
-    done = subprocess.run(
-        [nft(), "-f", "-"], input=ruleset.encode(), capture_output=True, check=False, preexec_fn=go_with_parent
-    )
-    if done.returncode != 0:
-        reason = done.stderr.decode("utf-8", "replace").strip().splitlines()
+    with Fds() as fds:
+        given = fds.add(sealed("rules", ruleset.encode()))
+        output = fds.add(os.memfd_create("nft", os.MFD_CLOEXEC))
+        parent, path = os.getpid(), nft.find()
+        pid = os.fork()
+        if pid == 0:
+            _become_nft(path, parent, given, output)
+        code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        os.lseek(output, 0, os.SEEK_SET)
+        said = os.read_all(output, _LONGEST).decode("utf-8", "replace").strip().partition("\n")[0]
+    if code:
         hint = (
             "rules on a bridge's ports need Linux 5.16, with CONFIG_NETFILTER_EGRESS" if "netdev" in ruleset else None
         )
-        raise ServiceError(f"nft refused the rules of --allow: {reason[0] if reason else done.returncode}", hint=hint)
+        raise ServiceError(f"nft refused the rules of --allow: {said[:_SHOWN] or f'it ended with {code}'}", hint=hint)
+
+
+def _become_nft(path: str, parent: int, given: int, output: int) -> None:
+    try:
+        syscalls.prctl(k.PR_SET_PDEATHSIG, _signal.SIGKILL)
+        if os.getppid() == parent:
+            os.dup2(given, 0)
+            os.dup2(output, 1)
+            os.dup2(output, 2)
+            os.execve(path, [path, "-f", "-"], {})
+    finally:
+        os._exit(127)
 
 
 def remove(table: str) -> None:
@@ -76,6 +78,8 @@ def on_bridge(given: Forwarding, table: str, port: Port, born: Callable[[Compani
     """Load the rules for the host's end of a veth pair, then start the forwarder."""
     load(egress_rules.on_bridge(table, given.policy, port))
 
+    from boxes.network import within
+
     def live(said: int) -> None:
         _forward(given, "netdev", table, [-1, *within.descriptors(given.pid, _listen)], said)
 
@@ -84,6 +88,8 @@ def on_bridge(given: Forwarding, table: str, port: Port, born: Callable[[Compani
 
 def inside(given: Forwarding, born: Callable[[Companion], None]) -> Companion:
     """Load the rules into the container's own network namespace, then start the forwarder."""
+
+    from boxes.network import within
 
     def prepare() -> list[int]:
         load(egress_rules.inside(given.policy))
@@ -172,10 +178,11 @@ class Watch:
 
     def _listed(self, kind: str, what: str, name: str) -> list[dict[str, Any]]:
         import json
+        import subprocess
 
         subject = [name, self._family, self._table] if name == "table" else [self._family, self._table, name]
         done = subprocess.run(
-            [nft(), "-j", "list", what, *subject], capture_output=True, check=False, preexec_fn=self._enter
+            [nft.find(), "-j", "list", what, *subject], capture_output=True, check=False, preexec_fn=self._enter
         )
         if done.returncode != 0:
             return []  # it has gone
@@ -183,6 +190,8 @@ class Watch:
 
     def _enter(self) -> None:
         if self._pid:
+            from boxes.network import within
+
             within.enter(self._pid)
 
 

@@ -10,8 +10,6 @@ A table has everything, so that deleting it by its name takes everything away.
 
 from __future__ import annotations
 
-from ipaddress import IPv6Address
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,6 +35,8 @@ class Port:
     @property
     def link_local(self) -> str:
         """What the kernel makes of the hardware address: RFC 4291, appendix A."""
+        from ipaddress import IPv6Address
+
         octets = bytes(int(part, 16) for part in self.mac.split(":"))
         interface = bytes([octets[0] ^ 2, *octets[1:3], 0xFF, 0xFE, *octets[3:]])
         return str(IPv6Address(b"\xfe\x80" + bytes(6) + interface))
@@ -183,6 +183,8 @@ def _known(version: int) -> list[str]:
 def _neighbours(port: Port) -> list[str]:
     """What IPv6 says on the link: only questions, and answers about the container's own addresses. The rest of what a
     kernel says by itself (asking for routers, multicast listeners) is dropped, but is nobody's attempt."""
+    from ipaddress import IPv6Address
+
     own = [port.link_local, *port.six]
     sources = f"{{ {', '.join(own)} }}"
     targets = f"{{ {', '.join(f'0x{int(IPv6Address(address)):032x}' for address in own)} }}"

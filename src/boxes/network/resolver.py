@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from ipaddress import ip_address
-
+from boxes import system
 from boxes.errors import refused
 
 TYPE_CHECKING = False
@@ -15,6 +13,7 @@ _HOST = "/etc/resolv.conf"
 # Where systemd-resolved says whom it asks itself; resolv.conf names its own address then.
 _BEHIND = "/run/systemd/resolve/resolv.conf"
 _STUB = "127.0.0.53"
+FORWARDER = "127.0.0.1"  # where a container with a policy asks
 
 
 def servers(path: str = _HOST) -> list[str]:
@@ -36,6 +35,8 @@ def reachable(found: Sequence[str]) -> list[str]:
 
 
 def _is_loopback(server: str) -> bool:
+    from ipaddress import ip_address
+
     try:
         return ip_address(server.partition("%")[0]).is_loopback
     except ValueError:
@@ -52,11 +53,6 @@ def text(nameservers: Sequence[str], search: Sequence[str] = (), options: Sequen
 def write(path: str, content: str) -> None:
     """In place: a container may have the file mounted already."""
     try:
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
-        try:
-            os.write(fd, content.encode())
-            os.fchmod(fd, 0o644)  # whatever the umask is: the container's user reads it
-        finally:
-            os.close(fd)
+        system.write_file(path, content.encode())
     except OSError as error:
         raise refused("cannot write the container's resolv.conf", error) from error

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
-
 from boxes import log
+from boxes import system as os
 from boxes.linux import procfs
-from boxes.network import companion, dns_forwarder, dns_notes, egress, resolver, veth
-from boxes.network.egress_policy import Policy
-from boxes.plan import mounts
+from boxes.network import companion, egress, nft, resolver
 from boxes.plan.networking import ALLOW
 
 TYPE_CHECKING = False
@@ -27,10 +23,13 @@ _TOO_MUCH = ("CAP_NET_ADMIN", "CAP_NET_RAW")
 
 
 def plan(request: Request, host: Host, record: dict[str, Any]) -> dict[str, Any]:
+    from boxes.network.egress_policy import Policy
+    from boxes.plan import mounts
+
     inside = record["driver"] == "pasta"
     if inside:
         _check_capabilities(request, host)
-    egress.nft()
+    nft.find()
     files = record.setdefault("files", {})
     files.setdefault(_RESOLV, f"{host.directory}/resolv.conf")
     servers = request.servers or resolver.servers()
@@ -39,11 +38,10 @@ def plan(request: Request, host: Host, record: dict[str, Any]) -> dict[str, Any]
         request.wrong(ALLOW, "the host has no server of names to ask", hint="give one by --dns")
     if policy.names and mounts.covers(host.config, _RESOLV) is not None:
         text = "the config has a mount there: names that are allowed are known at"
-        log.warning(f"{_RESOLV}: {text} {dns_forwarder.LISTEN[0]} alone", path=_RESOLV)
-    digest = hashlib.sha256(host.directory.encode()).hexdigest()
+        log.warning(f"{_RESOLV}: {text} {resolver.FORWARDER} alone", path=_RESOLV)
     return {
         "inside": inside,
-        "table": f"boxes-{digest[:20]}",
+        "table": f"boxes-{os.urandom(8).hex()}",
         "allowed": policy.entries,
         "servers": servers,
         "resolv": files[_RESOLV],
@@ -60,12 +58,15 @@ def _check_capabilities(request: Request, host: Host) -> None:
 
 
 def prepare(record: dict[str, Any], save: Callable[[], None]) -> None:
-    resolver.write(record["resolv"], resolver.text([dns_forwarder.LISTEN[0]]))
+    resolver.write(record["resolv"], resolver.text([resolver.FORWARDER]))
 
 
 def attach(record: dict[str, Any], netns: int, pid: int, save: Callable[[], None]) -> None:
     """The rules come first; the driver has wired the container by now, and its process waits."""
-    resolver.write(record["resolv"], resolver.text([dns_forwarder.LISTEN[0]]))  # whatever the driver wrote
+    resolver.write(record["resolv"], resolver.text([resolver.FORWARDER]))  # whatever the driver wrote
+
+    from boxes.network import veth
+    from boxes.network.egress_policy import Policy
 
     def born(process: companion.Companion) -> None:
         record["process"] = [process.pid, process.started]
@@ -97,6 +98,8 @@ def release(record: dict[str, Any]) -> None:
 def report(record: dict[str, Any], pid: int) -> dict[str, Any]:
     """What was allowed, and what has been refused: destinations by the kernel, names by the forwarder. `pid` is that of
     the container's init, as long as it lives, or 0."""
+    from boxes.network import dns_notes
+
     found: dict[str, Any] = {"allowed": record["allowed"], "names": dns_notes.read(record["notes"])}
     if pid or not record["inside"]:
         watch = egress.Watch(record["table"], pid if record["inside"] else 0)
