@@ -28,6 +28,7 @@ from tests.support.runtime import ENVIRONMENT, Result, Runtime
 pytestmark = [
     not_for("runc", "crun", reason="it is no matter of the specification's"),
     requires("root", "strace", "cni plugins", "iptables", "pasta", "nft"),
+    pytest.mark.slow,
 ]
 
 
@@ -54,6 +55,7 @@ class NetworkScene(Scene):
 
 @pytest.fixture
 def scene(box: Runtime, bundle: Bundle, cgroup_parent: CgroupParent) -> Iterator[NetworkScene]:
+    signal.alarm(300)  # each call takes five commands, and plugins their time
     bundle.args("/bin/sleep", "100").capabilities().namespace("network")
     with new_namespace() as namespace, inside(namespace):
         ip("link", "set", "lo", "up")
@@ -124,7 +126,7 @@ def test_create_killed_at_any_call_leaves_nothing(
     killed = 0
     with patience(1800):
         found = calls(scene, f'mkdir("{scene.box.root}/')
-        found = sample(chance, found, 8)
+        found = sample(chance, found, 6)
         for point in found:
             command = strace(scene.box, scene.bundle, *at(point))
             code = subprocess.run(command, env=ENVIRONMENT, stdin=-3, stdout=-3, stderr=-3, timeout=30).returncode
@@ -143,7 +145,7 @@ def test_delete_killed_at_any_call_can_be_repeated(scene: NetworkScene, chance: 
     from tests.integration.test_killed import points
 
     with patience(1800):
-        for point in sample(chance, points(log, "pidfd_open("), 8):
+        for point in sample(chance, points(log, "pidfd_open("), 6):
             scene.create().ok()
             command = ["strace", "-qq", *at(point), *scene.box.command("delete", "--force", scene.bundle.id)]
             subprocess.run(command, env=ENVIRONMENT, stdin=-3, stdout=-3, stderr=-3, timeout=30)
