@@ -59,6 +59,8 @@ _PACKS: dict[str, tuple[str, ...]] = {
     "boxes.cgroups.unified": ("boxes.cgroups.devices",),
     "boxes.container.foreground": ("boxes.container.reports",),
     "boxes.container.reports": ("boxes.plan.rlimits",),
+    "boxes.container.networking": (),
+    "boxes.container.networks.bridge": (),
 }
 
 _PART = 48 << 10  # bytes; malloc(3) gives more than 128 KiB a mapping of its own

@@ -102,3 +102,13 @@ def read_all(fd: int, limit: int) -> bytes:
         parts.append(part)
         left -= len(part)
     return b"".join(parts)
+
+
+def write_file(path: str, content: bytes, mode: int = 0o644) -> None:
+    """A file that is new, or whose content is replaced; whatever the umask, of this mode."""
+    fd = posix.open(path, posix.O_WRONLY | posix.O_CREAT | posix.O_TRUNC | posix.O_NOFOLLOW | posix.O_CLOEXEC, mode)
+    try:
+        posix.fchmod(fd, mode)
+        write_all(fd, content)
+    finally:
+        posix.close(fd)

@@ -41,6 +41,9 @@ OCI_WORDS = set(
     "createRuntime createContainer startContainer poststart poststop prestart disableOOMKiller hugepageLimits blockIO "
     "leafWeight weightDevice throttleReadBpsDevice realtimePeriod checkBeforeUpdate".split()
 )
+# Words that another specification has too, for something else.
+SHARED = {"network/cni.py": {"containerID"}}  # of an attachment, in CNI's list of valid ones
+
 # What only layers that talk to the kernel may name.
 KERNEL_WORDS = re.compile(
     r"\b(CLONE_|MS_|MNT_|O_PATH|AT_EMPTY_PATH|PR_SET_|FSCONFIG_|OPEN_TREE_|MOVE_MOUNT_|boxes\.linux|pivot_root|openat2|setns)"
@@ -107,7 +110,7 @@ def test_layers_at_the_kernel_know_no_oci_word(layer: str) -> None:
         f"{source.name(path)}:{line}: {text}"
         for path in source.modules(layer)
         for line, text in constants(path)
-        if OCI_WORDS & set(re.split(r"\W+", text))
+        if OCI_WORDS & set(re.split(r"\W+", text)) - SHARED.get(source.name(path), set())
     ]
     assert wrong == []
 

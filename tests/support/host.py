@@ -123,9 +123,11 @@ def _release() -> tuple[int, ...]:
 
 
 _CRIU_FEATURES = {"dirty tracking": "mem_dirty_track", "lazy pages": "uffd-noncoop"}
+_PROGRAMS = set("strace useradd debootstrap cc nft pasta slirp4netns dnsmasq iptables podman".split())
 _FILES = {
     "systemd": ["/run/systemd/system"],
     "fuse": ["/dev/fuse"],
+    "cni plugins": ["/usr/lib/cni/bridge", "/usr/lib/cni/host-local", "/usr/lib/cni/portmap"],
     "loop devices": ["/dev/loop-control", "/usr/sbin/mkfs.ext4"],
 }
 
@@ -155,6 +157,6 @@ def lacks(feature: str) -> str | None:
         return None if made else "no Debian at hand: run `scripts/rootfs debian DIR` once, or set BOXES_DEBIAN"
     if feature.endswith(" schema"):
         return schema.lacks(f"{feature.removesuffix(' schema')}-schema.json")
-    if feature in ("strace", "useradd", "debootstrap", "cc"):
+    if feature in _PROGRAMS:
         return None if shutil.which(feature) or (feature == "cc" and shutil.which("gcc")) else f"needs {feature}"
     raise LookupError(f"no such feature: {feature}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from boxes.cli import network_options
 from boxes.cli.options import FLAG, INT, Option
 from boxes.errors import UsageError
 
@@ -32,6 +33,8 @@ OPTIONS = (
         kind=INT,
         default=0,
     ),
+    network_options.HOSTNAME,
+    *network_options.OPTIONS,
 )
 
 
@@ -58,6 +61,8 @@ def create_options(call: Call, config: bytes | None = None) -> CreateOptions:
         rootless=call.globals.text("rootless") or "auto",
         no_subreaper=options.flag("no-subreaper"),
         record_exit=options.flag("record-exit"),
+        network=network_options.given(options),
+        hostname=options.text("hostname"),
     )
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 VERBS = tuple(
     "create start state kill delete run exec pause resume update events stats wait list ps checkpoint restore "
-    "spec features check try install-engine".split()
+    "spec features check try network cni egress install-engine".split()
 )
 
 GLOBAL = Command(

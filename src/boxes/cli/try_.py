@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from boxes.cli import bundle
+from boxes.cli import bundle, network_options
 from boxes.cli.exec import environment
 from boxes.cli.options import MANY, Command, Option
 from boxes.errors import UsageError
@@ -20,14 +20,15 @@ COMMAND = Command(
     usage="[COMMAND...]",
     description=(
         "The command, by default a shell, sees the host's programs and libraries, read-only, and nothing else:\n"
-        "no processes, no network, no files of yours; /tmp and /home are new, and gone afterwards.\n"
-        "It has no privileges."
+        "no processes, no files of yours, and no network unless you ask for one; /tmp and /home are new, and gone\n"
+        "afterwards. It has no privileges."
     ),
     options=(
         Option("env", "set an environment variable", short="e", kind=MANY, metavar="NAME=VALUE"),
         Option("workdir", "where to start", short="w", metavar="DIR"),
-        Option("hostname", "what it is called inside", metavar="NAME"),
+        network_options.HOSTNAME,
         Option("bind", "show something of the host, writable without 'ro'", kind=MANY, metavar="SRC[:DST[:ro]]"),
+        *network_options.OPTIONS,
     ),
     most=None,
     command=True,
@@ -43,6 +44,7 @@ def run(call: Call) -> int:
         dump(config(call)).encode(),
         cgroup_manager=bundle.cgroup_manager(call),
         rootless=call.globals.text("rootless") or "auto",
+        network=network_options.given(call.options),
     )
 
 

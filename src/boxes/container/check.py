@@ -66,6 +66,7 @@ class Check:
         check_host.prepared(self.config, self.findings)
         if self.findings.tried(self._root) is None:
             return
+        self.findings.tried(self._network)
         self.findings.tried(lambda: refusals.refuse(self.config))
         if self.findings.tried(self._join) is None:
             return
@@ -87,6 +88,16 @@ class Check:
         if not os.isdir(self.rootfs):
             raise ConfigError(f"the root '{self.rootfs}' is not a directory", pointer="/root/path", path=self.rootfs)
         return True
+
+    def _network(self) -> None:
+        from boxes.container import networking
+
+        request = networking.settle(self.config, self.options)
+        if request is not None:
+            privileged = self.privileged and procfs.in_initial_user_namespace()
+            networking.planned_record(
+                request, id=_NAME, directory=self.bundle, config=self.config, privileged=privileged
+            )
 
     def _join(self) -> bool:
         """The namespaces, and with them the facts of the plan."""
@@ -111,9 +122,7 @@ class Check:
         if (self.config.get("linux") or {}).get("seccomp") and "process" in self.config:
             from boxes.container import seccomp
 
-            hooks = (self.config.get("hooks") or {}).get("startContainer") or []
-            available = host.ALL if self.facts.has_own("user") else self.capabilities
-            seccomp.prepare(self.config, self.config["process"], hooks, available, None)
+            seccomp.of_init(self.config, self.facts, self.capabilities, None)
 
     def _plan(self) -> Planned:
         from boxes.container import planning

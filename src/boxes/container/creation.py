@@ -29,13 +29,15 @@ if TYPE_CHECKING:
     from boxes.cgroups.manager import Manager
     from boxes.container import builder
     from boxes.container.lent import Lent
+    from boxes.container.networking import Networking
     from boxes.container.options import CreateOptions
     from boxes.container.planning import Planned
     from boxes.container.store import Place, Store
     from boxes.plan.descriptors import Descriptors
     from boxes.plan.seccomp import Filter
 
-_RECORD_EXIT = "boxes.record-exit"  # an annotation, for whoever has an engine between
+# Annotations, for whoever has an engine between; of those about the network the beginning.
+_RECORD_EXIT, _NETWORK = "boxes.record-exit", "boxes.network"
 
 
 class Creation:
@@ -61,6 +63,7 @@ class Creation:
         self.pidfd = -1
         self.terminal: int | None = None
         self.lent: Lent | None = None
+        self.networking: Networking | None = None
         self.hooked = False
         self.ended: list[int] = []  # its wait status, once known
         self.finished = False
@@ -103,10 +106,11 @@ class Creation:
         for notice in loaded.warnings:
             log.warning(notice.message, pointer=notice.pointer)
         self.config: dict[str, Any] = loaded.config  # type: ignore[assignment]
-        if activated and "process" in self.config:
-            # sd_listen_fds(3): the container's program is to find them, as the pid it is in there
-            env = self.config["process"].setdefault("env", [])
-            env += [f"LISTEN_FDS={activated}", "LISTEN_PID=1"]
+        if self.options.asks_network or any(name.startswith(_NETWORK) for name in self.config.get("annotations") or ()):
+            from boxes.container import networking
+
+            self.networking = networking.begin(self)
+        host.pass_sockets(self.config, activated)
         self.capabilities = host.capabilities()
         self.privileged = host.privileged(self.capabilities)
         terminals.check(self.config.get("process") or {}, self.options.console_socket, relayed=self.attached)
@@ -142,6 +146,8 @@ class Creation:
         self.filter = self._filter()
         self.layout = layouts.detect()
         host.check_delegation(self.config, self.layout.kind, self.options.cgroup_manager)
+        if self.networking is not None:
+            self.networking.plan()
 
     @property
     def planned(self) -> Planned:
@@ -166,9 +172,7 @@ class Creation:
             return None
         from boxes.container import seccomp
 
-        hooks = (self.config.get("hooks") or {}).get("startContainer") or []
-        available = host.ALL if self.facts.has_own("user") else self.capabilities
-        return seccomp.prepare(self.config, self.config["process"], hooks, available, self.store.runtime)
+        return seccomp.of_init(self.config, self.facts, self.capabilities, self.store.runtime)
 
     def plan_cgroup(self) -> None:
         unprivileged = not self.privileged or self.facts.nested
@@ -184,11 +188,15 @@ class Creation:
         self.claimed = True
         self.journal = journals.begin(self.facts, self.config, self.options)
         self.journal["cgroups"] = self.cgroups.record()
+        if self.networking is not None and self.networking.record:
+            self.journal["network"] = self.networking.record
         try:
             self.place.write_state("config.json", dump(self.config).encode())
             self.place.save(self.journal)
         except OSError as error:
             raise refused("cannot keep the container's state", error) from error
+        if self.networking is not None:
+            self.networking.prepare()
 
     def make_entry(self) -> None:
         """The cgroup that the builder is born in. The journal has had its path from the beginning; what tells it from
@@ -265,7 +273,7 @@ class Creation:
             self.namespaces,
             self.joins,
             cgroup=-1 if entry is None else entry,
-            mapped=self._map,
+            mapped=lambda pid: stage.map_ids(pid, self.namespaces, privileged=self.privileged),
             ours=ours,
             theirs=theirs,
         )
@@ -312,9 +320,6 @@ class Creation:
             self.journal["cgroups"] = self.cgroups.record()
         self.place.save(self.journal)
 
-    def _map(self, pid: int) -> None:
-        stage.map_ids(pid, self.namespaces, privileged=self.privileged)
-
     def build(self) -> None:
         """Let the builder mount; meanwhile make the rest of its cgroups. It enters them by itself, since a thread that
         moves itself does not wait, and that of memory as late as can be: what it allocates from then on counts."""
@@ -325,6 +330,8 @@ class Creation:
 
             self.lent = lent.Lent(self)
             self.lent.lend()
+        if self.networking is not None:
+            self.networking.attach()
         if self.cgroups.needs_owner and not self.late:
             self.make_cgroup()  # while the builder has our ids
         channel.say(self.socket, "go")
@@ -334,6 +341,8 @@ class Creation:
             self.make_cgroup()
         placement.show(self)
         self._prepare()
+        if self.networking is not None:
+            self.networking.complete()
         channel.expect(self.socket, "built")
         placement.complete(self)
 

@@ -55,6 +55,10 @@ def release(place: Place, journal: dict[str, Any]) -> None:
         cgroups.remove(timeout=_FORCED)
     finally:
         cgroups.close()
+    if "network" in journal:
+        from boxes.container import networking
+
+        networking.release(journal)
     if "resctrl" in journal:
         from boxes.container import lent
 
@@ -62,6 +66,15 @@ def release(place: Place, journal: dict[str, Any]) -> None:
     if journal["poststop"] and journal["status"] == status.CREATED:
         _run_poststop(place, journal)
     place.remove()
+
+
+def sweep_networks() -> None:
+    """Whoever deletes by force what is gone wants to be sure that nothing is left of it: the process that removes what
+    nobody uses any more may have been killed too."""
+    if os.geteuid() == 0 and os.exists("/run/boxes/.networks"):
+        from boxes.container import network_cleanup
+
+        network_cleanup.sweep_if_needed()
 
 
 def _run_poststop(place: Place, journal: dict[str, Any]) -> None:

@@ -141,6 +141,12 @@ def listen_fds(environment: Mapping[str, str]) -> int:
     return int(count)
 
 
+def pass_sockets(config: dict[str, Any], count: int) -> None:
+    """sd_listen_fds(3): the container's program is to find them, as the pid it is in there."""
+    if count and "process" in config:
+        config["process"].setdefault("env", []).extend((f"LISTEN_FDS={count}", "LISTEN_PID=1"))
+
+
 def close_on_exec(preserve: int) -> None:
     """Descriptors the caller left open are nobody's business but the container's, and of these only the preserved.
 

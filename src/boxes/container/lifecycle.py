@@ -254,9 +254,10 @@ def delete(store: Store, id: str, *, force: bool = False, ended: Sequence[int] =
     try:
         place = store.open(id, busy=(lambda: _interrupt(store, id)) if force else None)
     except NotFoundError:
-        if force:
-            return
-        raise
+        if not force:
+            raise
+        ending.sweep_networks()
+        return
     with place:
         try:
             journal = place.load()

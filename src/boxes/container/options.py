@@ -8,7 +8,8 @@ class CreateOptions:
     `console_socket`, `pidfd_socket`: paths; `preserve_fds`: how many descriptors after stdio the process gets;
     `cgroup_manager`: auto, cgroupfs, systemd or disabled; `rootless`: auto, true or false; `record_exit`: leave a
     keeper; `layer`: directories of an overlay above the config's root: one that takes what is written, an empty one of
-    the same filesystem, and then those that lie between, the uppermost first."""
+    the same filesystem, and then those that lie between, the uppermost first;
+    `network`: what plan.networking.Request takes, as flags said it; `hostname`: in the place of the config's."""
 
     def __init__(
         self,
@@ -26,6 +27,8 @@ class CreateOptions:
         no_subreaper: bool = False,
         record_exit: bool = False,
         layer: list[str] | None = None,
+        network: dict[str, list[str]] | None = None,
+        hostname: str | None = None,
     ) -> None:
         self.bundle = bundle
         self.config = config
@@ -40,3 +43,10 @@ class CreateOptions:
         self.no_subreaper = no_subreaper
         self.record_exit = record_exit
         self.layer = layer
+        self.network = network or {}
+        self.hostname = hostname
+
+    @property
+    def asks_network(self) -> bool:
+        """Whether the namespaces of the config may not be those that are meant."""
+        return bool(self.network) or self.hostname is not None

@@ -14,6 +14,7 @@ from boxes.criu.service import Service, check_version, numbers
 from boxes.errors import ConfigError, refused
 from boxes.linux import path as paths
 from boxes.linux import procfs
+from boxes.linux.fd import Fds
 from boxes.plan import checkpoint as plan
 from boxes.spec.document import parse
 
@@ -161,12 +162,14 @@ class Restoration(Creation):
 
     def _enter_cgroup(self, pid: int) -> None:
         """What CRIU makes is born where it is itself."""
-        early, late = self._entries()
         self.entered = True
         try:
-            for fd in early + late:
-                os.write(fd, str(pid).encode())
-                self.fds.close_one(fd)
+            early, late = self.cgroups.entries(born=False)
+            with Fds() as fds:
+                for fd in early + late:
+                    fds.add(fd)
+                for fd in early + late:
+                    os.write(fd, str(pid).encode())
         except OSError as error:
             raise refused("cannot enter the cgroup", error) from error
 

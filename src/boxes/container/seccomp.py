@@ -21,6 +21,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from boxes.plan.facts import Facts
+
 _CACHE = ".cache/seccomp"
 _VERSION = "1"  # of what is kept, and of how it is compiled
 _MOST = 64  # files
@@ -43,6 +45,15 @@ def prepare(
     found = _filter(config, runtime)
     found.check(process, hooks, available)
     return found
+
+
+def of_init(config: dict[str, Any], facts: Facts, capabilities: int, runtime: str | None) -> Filter:
+    """The same for a container's init, by the capabilities that this process has."""
+    from boxes.container import host
+
+    hooks = (config.get("hooks") or {}).get("startContainer") or []
+    available = host.ALL if facts.has_own("user") else capabilities
+    return prepare(config, config["process"], hooks, available, runtime)
 
 
 def _filter(config: dict[str, Any], runtime: str | None) -> Filter:

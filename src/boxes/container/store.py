@@ -24,7 +24,8 @@ START_SOCKET = "start"  # in a container's directory: where `start` knocks
 VERSION = 1  # of the journal's form
 # What a journal of this form has from the beginning; what there can be in a container's directory.
 _MEMBERS = set("id bundle rootfs annotations created owner boot maker status options own_pids poststop cgroups".split())
-_FILES = ("config.json", "exit", "outcome", START_SOCKET, "state", "state.json", "waiting")
+_FILES = set("config.json egress.json exit hosts netns outcome resolv.conf slirp state state.json waiting".split())
+_FILES |= {START_SOCKET}
 _LIMIT = 64 << 20
 
 

@@ -20,14 +20,25 @@ if TYPE_CHECKING:
 PREFIX = ".try-"
 
 
-def run(store: Store, config: bytes, *, cgroup_manager: str = "auto", rootless: str = "auto") -> int:
+def run(
+    store: Store,
+    config: bytes,
+    *,
+    cgroup_manager: str = "auto",
+    rootless: str = "auto",
+    network: dict[str, list[str]] | None = None,
+) -> int:
     """Run `config`, whose root is the empty directory `rootfs`, to its end. The exit status. Raises BoxesError."""
     os.makedirs(store.runtime, mode=0o700, exist_ok=True)
     _sweep(store)
     name, lock = _make(store.runtime)
     try:
         options = lifecycle.CreateOptions(
-            bundle=f"{store.runtime}/{name}", config=config, cgroup_manager=cgroup_manager, rootless=rootless
+            bundle=f"{store.runtime}/{name}",
+            config=config,
+            cgroup_manager=cgroup_manager,
+            rootless=rootless,
+            network=network,
         )
         return lifecycle.run(store, name[1:], options)
     finally:

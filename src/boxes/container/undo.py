@@ -33,6 +33,10 @@ def take_back(making: Creation) -> None:
     try:
         if making.cgroup_begun:
             _remove(making.cgroups, populated=making.pid != 0 or making.entered)
+        if "network" in making.journal:
+            from boxes.container import networking
+
+            networking.release(making.journal)
         if "resctrl" in making.journal:
             from boxes.container import lent
 

@@ -68,16 +68,22 @@ class Message:
 
 
 class Netlink:
-    """A socket of a netlink family, in the network namespace that its maker is in when it is made."""
+    """A socket of a netlink family, in the network namespace that its maker is in when it is made; or the one that `fd`
+    is, from elsewhere."""
 
-    def __init__(self, protocol: int) -> None:
-        self._socket = _socket.socket(_socket.AF_NETLINK, _socket.SOCK_RAW, protocol)
+    def __init__(self, protocol: int, fd: int = -1) -> None:
+        made = None if fd < 0 else fd
+        self._socket = _socket.socket(_socket.AF_NETLINK, _socket.SOCK_RAW, protocol, made)
         self._sequence = 0
         for option in (_NETLINK_CAP_ACK, _NETLINK_EXT_ACK, _NETLINK_GET_STRICT_CHK):
             self._socket.setsockopt(_SOL_NETLINK, option, 1)
 
     def close(self) -> None:
         self._socket.close()
+
+    def detach(self) -> int:
+        """The descriptor, whose owner the caller is now."""
+        return self._socket.detach()
 
     def request(self, kind: int, body: bytes, *, call: str, flags: int = 0) -> list[Message]:
         """Ask for one thing, and wait until the kernel has done it. Raises OSError; `call` is what it is shown as."""
@@ -93,9 +99,29 @@ class Netlink:
                 return found
         raise rendered(OSError(errno.EINTR, "it changes all the time"), call)
 
+    def transaction(
+        self, begin: tuple[int, bytes], changes: list[tuple[int, bytes]], end: tuple[int, bytes], *, call: str
+    ) -> None:
+        """All changes or none, as nfnetlink has it: the kernel acknowledges each, and carries them out at the end."""
+        messages = [self._message(begin[0], NLM_F_REQUEST, begin[1])]
+        first = self._sequence + 1
+        messages += [self._message(kind, NLM_F_REQUEST | NLM_F_ACK | NLM_F_CREATE, body) for kind, body in changes]
+        last = self._sequence
+        messages.append(self._message(end[0], NLM_F_REQUEST, end[1]))
+        self._socket.sendto(b"".join(messages), (0, 0))
+        while first <= last:
+            data, sender = self._socket.recvfrom(_BUFFER)
+            for message, sequence in _messages(data):
+                if sender[0] == 0 and message.kind == _NLMSG_ERROR and first <= sequence <= last:
+                    _check(message, call)
+                    first = sequence + 1
+
     def _send(self, kind: int, flags: int, body: bytes) -> None:
+        self._socket.sendto(self._message(kind, flags, body), (0, 0))
+
+    def _message(self, kind: int, flags: int, body: bytes) -> bytes:
         self._sequence += 1
-        self._socket.sendto(pack(_HEADER, _SIZE + len(body), kind, flags, self._sequence, 0) + body, (0, 0))
+        return pack(_HEADER, _SIZE + len(body), kind, flags, self._sequence, 0) + body
 
     def _answer(self, call: str) -> list[Message]:
         """The messages up to the acknowledgement, or the end of the dump. Only the kernel's, and of this request."""

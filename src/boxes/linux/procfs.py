@@ -96,3 +96,15 @@ def has_ended(pidfd: int, seconds: float) -> bool:
     poll = select.poll()
     poll.register(pidfd, select.POLLIN)
     return bool(poll.poll(seconds * 1000))
+
+
+def has_network(inode: int) -> bool:
+    """Whether a process is in the network namespace of this inode number."""
+    for name in os.listdir("/proc"):
+        if name.isdecimal():
+            try:
+                if os.stat(f"/proc/{name}/ns/net").st_ino == inode:
+                    return True
+            except OSError:
+                continue  # it has ended
+    return False

@@ -27,7 +27,7 @@ _NUMBERS = {
         "personality=135 "
         "fchown=93 openat=257 move_mount=429 open_tree=428 ioprio_set=251 sched_setattr=314 sched_setaffinity=203 "
         "set_mempolicy=238 read=0 mmap=9 ioctl=16 ppoll=271 clock_gettime=228 exit_group=231 flock=73 "
-        "unlinkat=263 mkdirat=258"
+        "unlinkat=263 mkdirat=258 pidfd_send_signal=424"
     ),
     "aarch64": (
         "write=64 close=57 mount=40 umount2=39 fchdir=50 chdir=49 chroot=51 pivot_root=41 setsid=157 umask=166 "
@@ -36,7 +36,7 @@ _NUMBERS = {
         "personality=92 "
         "fchown=55 openat=56 move_mount=429 open_tree=428 ioprio_set=30 sched_setattr=274 sched_setaffinity=122 "
         "set_mempolicy=237 read=63 mmap=222 ioctl=29 ppoll=73 clock_gettime=113 exit_group=94 flock=32 "
-        "unlinkat=35 mkdirat=34"
+        "unlinkat=35 mkdirat=34 pidfd_send_signal=424"
     ),
 }
 

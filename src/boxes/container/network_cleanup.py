@@ -1,0 +1,86 @@
+"""Networks that nobody is on any more: their rules and bridges are removed.
+
+The kernel takes 20 ms to free rules and 40 to remove a bridge, and whoever deletes a container is not to wait for
+that: a process of its own does it, and ends. A bridge is given a moment, in which the next container finds it as it
+is. If the process is killed, whoever deletes a container or looks at networks next does the same.
+"""
+
+from __future__ import annotations
+
+import select
+
+from boxes import log
+from boxes import system as os
+from boxes.container import network_records as records
+from boxes.container.network_records import Lock, Network
+from boxes.errors import BoxesError
+from boxes.linux import syscalls
+from boxes.linux.nftables import Nftables
+from boxes.linux.rtnetlink import Rtnetlink
+from boxes.network import rules
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+_MOMENT = 250  # milliseconds; nothing tells that somebody comes
+
+
+def start() -> None:
+    """Have it done. The process is nobody's child, and has nothing of this one open."""
+    pid = os.fork()
+    if pid == 0:
+        _live()
+    os.waitpid(pid, 0)
+
+
+def _live() -> NoReturn:
+    try:
+        if os.fork() == 0:
+            os.setsid()
+            null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+            for fd in range(3):
+                os.dup2(null, fd)
+            syscalls.close_range(3, 0xFFFFFFFF, 0)
+            os.chdir("/")
+            sweep(bridges=False)
+            select.poll().poll(_MOMENT)
+            sweep(bridges=True)
+    finally:
+        os._exit(0)
+
+
+def sweep(*, bridges: bool) -> None:
+    """Remove the rules of networks without members, and their bridges too. Raises OSError, BoxesError."""
+    with Lock():
+        for network in list(records.all_in_use()):
+            if not network.members:
+                _remove_rules(network)
+                if bridges:
+                    _remove_bridge(network)
+
+
+def sweep_if_needed() -> None:
+    """As `start`, if there is a network that nobody is on. What cannot be is logged."""
+    try:
+        if any(not network.members for network in records.all_in_use()):
+            start()
+    except (BoxesError, OSError) as error:
+        log.debug(f"ignoring: {error}")
+
+
+def _remove_rules(network: Network) -> None:
+    tables = Nftables()
+    try:
+        tables.delete_table("inet", rules.table(network.name))
+    finally:
+        tables.close()
+
+
+def _remove_bridge(network: Network) -> None:
+    route = Rtnetlink()
+    try:
+        route.delete_link(network.bridge)
+    finally:
+        route.close()
+    records.forget(network.name)

@@ -1,0 +1,74 @@
+"""Elements of sets of nftables: <linux/netfilter/nf_tables.h>. Whole rulesets are nft(8)'s."""
+
+from __future__ import annotations
+
+import errno
+from _struct import pack
+
+from boxes.linux.netlink import Netlink, attribute
+
+_NETLINK_NETFILTER = 12
+_NESTED = 0x8000
+FAMILIES = {"inet": 1, "netdev": 5}  # <linux/netfilter.h>
+
+# <linux/netfilter/nfnetlink.h>
+_SUBSYSTEM = 10
+_BATCH_BEGIN, _BATCH_END = 16, 17
+_GET_TABLE, _DELETE_TABLE = _SUBSYSTEM << 8 | 1, _SUBSYSTEM << 8 | 2
+_NEW_ELEMENT, _DELETE_ELEMENT = _SUBSYSTEM << 8 | 12, _SUBSYSTEM << 8 | 14
+
+_TABLE_NAME = 1
+_LIST_TABLE, _LIST_SET, _LIST_ELEMENTS = 1, 2, 3
+_LIST_ELEMENT = 1
+_KEY, _TIMEOUT = 1, 4
+_VALUE = 1
+
+
+class Nftables(Netlink):
+    """The rulesets of the network namespace that its maker is in, or the maker of the socket `fd`."""
+
+    def __init__(self, fd: int = -1) -> None:
+        super().__init__(_NETLINK_NETFILTER, fd)
+
+    def has_table(self, family: str, table: str) -> bool:
+        body = pack("=BBH", FAMILIES[family], 0, 0) + attribute(_TABLE_NAME, table)
+        try:
+            self.request(_GET_TABLE, body, call=f"NFT_MSG_GETTABLE({family} {table})")
+        except FileNotFoundError:
+            return False
+        return True
+
+    def delete_table(self, family: str, table: str) -> bool:
+        """With all that is in it. Whether there was one."""
+        body = pack("=BBH", FAMILIES[family], 0, 0) + attribute(_TABLE_NAME, table)
+        mark = pack(">BBH", 0, 0, _SUBSYSTEM)
+        call = f"NFT_MSG_DELTABLE({family} {table})"
+        try:
+            self.transaction((_BATCH_BEGIN, mark), [(_DELETE_TABLE, body)], (_BATCH_END, mark), call=call)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def keep(self, family: str, table: str, name: str, key: bytes, seconds: int) -> None:
+        """Have an element in a set for so long from now on, whether it is there already or not.
+
+        A kernel before 6.14 changes no timeout of an element that is there: so it is added, deleted and added, in one
+        transaction.
+        """
+        head = pack("=BBH", FAMILIES[family], 0, 0)
+        listed = head + attribute(_LIST_TABLE, table) + attribute(_LIST_SET, name)
+        value = attribute(_KEY | _NESTED, attribute(_VALUE, key))
+        timed = value + attribute(_TIMEOUT, pack(">Q", seconds * 1000))
+        added, deleted = (
+            listed + attribute(_LIST_ELEMENTS | _NESTED, attribute(_LIST_ELEMENT | _NESTED, element))
+            for element in (timed, value)
+        )
+        call = f"NFT_MSG_NEWSETELEM({family} {table} {name})"
+        mark = pack(">BBH", 0, 0, _SUBSYSTEM)
+        changes = [(_NEW_ELEMENT, added), (_DELETE_ELEMENT, deleted), (_NEW_ELEMENT, added)]
+        self.transaction((_BATCH_BEGIN, mark), changes, (_BATCH_END, mark), call=call)
+
+
+def is_full(error: OSError) -> bool:
+    """Whether a set has no room for one more element."""
+    return error.errno == errno.ENFILE
