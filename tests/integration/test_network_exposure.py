@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import socket
+import struct
 from pathlib import Path
+
+import pytest
 
 from tests.integration.test_network_bridge import Make
 from tests.integration.test_network_bridge import lan as lan
 from tests.integration.test_network_bridge import on as on
-from tests.support.lan import HOST, OUTSIDE, Lan, listening
+from tests.support.lan import HOST, OUTSIDE, Lan, listening, of
 from tests.support.marks import not_for, requires
-from tests.support.network import ip
+from tests.support.network import addresses, ip, look
+from tests.support.runtime import Runtime, wait_until
 
 pytestmark = [requires("root", "nft"), not_for("runc", "crun", reason="they make no networks")]
 
@@ -25,3 +30,52 @@ def test_a_neighbour_of_the_host_does_not_reach_ports_of_its_loopback(on: Make, 
         ip("route", "add", "127.0.0.0/8", "via", HOST, "src", OUTSIDE)
         assert listener.met("127.0.0.1", 8080) is None
         assert listener.met("127.0.0.1", 8081) is None
+
+
+@pytest.mark.parametrize("routes", ["0", "1"])
+def test_a_container_cannot_be_the_hosts_router(on: Make, lan: Lan, routes: str) -> None:
+    """Not even where the host begins to route, and is told to go on heeding routers, which it does elsewhere."""
+    Path("/proc/sys/net/ipv6/conf/all/forwarding").write_text(routes)
+    one = on()
+    with of(one.pid):
+        _advertise("eth0")
+    with lan.outside():
+        _advertise("lan1")
+    if routes == "0":
+        wait_until(lambda: "lan0" in _learned(), "the host's own router")
+    assert "bx-default" not in _learned()
+    assert not any(address.startswith("2001:db8:bad:") for address in addresses("bx-default"))
+    assert Path("/proc/sys/net/ipv6/conf/default/accept_ra").read_text() == "1\n", "others' bridges"
+
+
+def test_a_container_of_a_network_of_ipv4_cannot_be_the_hosts_router(on: Make, box: Runtime) -> None:
+    Path("/proc/sys/net/ipv6/conf/all/forwarding").write_text("0")
+    box("network", "create", "four", "--subnet", "10.9.0.0/24").ok()
+    one = on(network="bridge:four")
+    with of(one.pid):
+        _advertise("eth0")
+    with listening(80) as listener, of(one.pid):
+        assert listener.met("10.9.0.1", 80), "what was sent before is there too"
+    assert _learned() == []
+    one.delete()
+    box("network", "rm", "four").ok()
+
+
+def _advertise(device: str) -> None:
+    """As a router that knows a way to everywhere, and a prefix. RFC 4861, 4.2 and 4.6.2."""
+    wait_until(lambda: not _is_tentative(device), "link-local address")
+    router = struct.pack(">BBHBBHII", 134, 0, 0, 64, 0x08, 1800, 0, 0)
+    prefix = struct.pack(">BBBBIII", 3, 4, 64, 0xC0, 86400, 86400, 0)
+    prefix += socket.inet_pton(socket.AF_INET6, "2001:db8:bad::")
+    with socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6) as caller:
+        caller.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, 255)
+        caller.sendto(router + prefix, ("ff02::1", 0, 0, socket.if_nametoindex(device)))
+
+
+def _is_tentative(device: str) -> bool:
+    return any(address.get("tentative") for address in look("-6", "address", "show", "dev", device)[0]["addr_info"])
+
+
+def _learned() -> list[str]:
+    """Devices behind which there are routers that said so."""
+    return [route["dev"] for route in look("-6", "route", "show", "default") if route.get("protocol") == "ra"]
