@@ -11,7 +11,7 @@ import pytest
 from tests.integration.test_network_bridge import Make
 from tests.integration.test_network_bridge import lan as lan
 from tests.integration.test_network_bridge import on as on
-from tests.support.lan import HOST, OUTSIDE, Lan, listening, of
+from tests.support.lan import HOST, HOST6, OUTSIDE, OUTSIDE6, Lan, Listener, listening, of
 from tests.support.marks import not_for, requires
 from tests.support.network import addresses, ip, look
 from tests.support.runtime import Runtime, wait_until
@@ -79,3 +79,55 @@ def _is_tentative(device: str) -> bool:
 def _learned() -> list[str]:
     """Devices behind which there are routers that said so."""
     return [route["dev"] for route in look("-6", "route", "show", "default") if route.get("protocol") == "ra"]
+
+
+# ---- flows of UDP ----
+
+
+def test_a_flow_of_udp_goes_on_to_the_next_container_of_its_port(on: Make, lan: Lan) -> None:
+    """Who sends from one port all the time is remembered by the kernel, and not looked at again."""
+    with lan.outside():
+        callers = [_caller(OUTSIDE, 4444), _caller(OUTSIDE6, 4444)]
+    callers.append(_caller("127.0.0.1", 4444))
+    targets = (HOST, HOST6, "127.0.0.1")
+    try:
+        on()  # so that the rules stay
+        for _ in range(2):
+            for caller, target in zip(callers, targets, strict=True):
+                caller.sendto(b"early", (target, 5300))
+            one = on("-p", "5300:53/udp")
+            with listening(53, one.pid, socket.SOCK_DGRAM) as listener:
+                for caller, target in zip(callers, targets, strict=True):
+                    caller.sendto(b"late", (target, 5300))
+                    listener.socket.settimeout(5)
+                    assert listener.socket.recv(16) == b"late", target
+            one.delete()
+    finally:
+        for caller in callers:
+            caller.close()
+
+
+def test_flows_of_udp_to_others_are_left_alone(on: Make, lan: Lan) -> None:
+    """Which go through the host to the same port."""
+    other = on()
+    with lan.outside():
+        server = Listener(53, socket.SOCK_DGRAM)
+    with of(other.pid):
+        caller = _caller("0.0.0.0", 4444)
+    try:
+        caller.sendto(b"hello", (OUTSIDE, 53))
+        server.socket.settimeout(5)
+        _, peer = server.socket.recvfrom(16)
+        on("-p", "53:53/udp")
+        server.socket.sendto(b"answer", peer)
+        caller.settimeout(5)
+        assert caller.recv(16) == b"answer"
+    finally:
+        caller.close()
+        server.close()
+
+
+def _caller(address: str, port: int) -> socket.socket:
+    made = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM)
+    made.bind((address, port))
+    return made

@@ -92,7 +92,23 @@ def prepare(record: dict[str, Any], save: Callable[[], None]) -> Callable[[], No
         raise
     finally:
         lock.close()
-    return (lambda: None) if transaction is None else transaction.wait
+    return (lambda: None) if transaction is None else lambda: _complete(transaction, record)
+
+
+def _complete(transaction: nft.Transaction, record: dict[str, Any]) -> None:
+    transaction.wait()
+    _forget_flows(record)
+
+
+def _forget_flows(record: dict[str, Any]) -> None:
+    """When the rules are there, or gone."""
+    if any(protocol == "udp" for *_, protocol in record["ports"]):
+        from boxes.network import flows
+
+        try:
+            flows.forget(_published(record["ports"], [address for address, _ in record["addresses"]]))
+        except OSError as error:
+            log.debug(f"ignoring: {error}")  # a kernel without nf_conntrack_netlink
 
 
 def _change_of(network: Network, record: dict[str, Any]) -> str:
@@ -226,15 +242,20 @@ def _make(network: Network, record: dict[str, Any]) -> None:
 
 
 def _rules(network: Network, change: str) -> str:
-    published = []
-    for member in network.members.values():
-        for address, host, inside, protocol in member["ports"]:
-            for own in member["addresses"]:
-                if not address or family_of(address) == family_of(own):
-                    published.append((address, host, own, inside, protocol))
+    members = network.members.values()
+    published = [port for member in members for port in _published(member["ports"], member["addresses"])]
     if change == _ADDED:
         return rules.addition(network.name, published)
     return rules.ruleset(network.name, network.bridge, network.subnets, published, replace=change == _REPLACED)
+
+
+def _published(ports: list[list[Any]], addresses: list[str]) -> list[rules.Published]:
+    return [
+        (address, host, own, inside, protocol)
+        for address, host, inside, protocol in ports
+        for own in addresses
+        if not address or family_of(address) == family_of(own)
+    ]
 
 
 def attach(record: dict[str, Any], netns: int, pid: int, save: Callable[[], None]) -> Callable[[], None]:
