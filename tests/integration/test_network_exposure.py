@@ -11,6 +11,7 @@ import pytest
 from tests.integration.test_network_bridge import Make
 from tests.integration.test_network_bridge import lan as lan
 from tests.integration.test_network_bridge import on as on
+from tests.support.bundle import Bundle
 from tests.support.lan import HOST, HOST6, OUTSIDE, OUTSIDE6, Lan, Listener, listening, of
 from tests.support.marks import not_for, requires
 from tests.support.network import addresses, ip, look
@@ -79,6 +80,25 @@ def _is_tentative(device: str) -> bool:
 def _learned() -> list[str]:
     """Devices behind which there are routers that said so."""
     return [route["dev"] for route in look("-6", "route", "show", "default") if route.get("protocol") == "ra"]
+
+
+def test_a_port_that_could_not_be_reached_is_an_error(lan: Lan, box: Runtime, bundle: Bundle) -> None:
+    bundle.args("/bin/true")
+    box.run(bundle, "--network", "bridge", "-p", "[::1]:8080:80").refused(
+        "flag --publish", "[::1]:8080/tcp", "loopback"
+    )
+    box("network", "create", "four", "--subnet", "10.9.0.0/24").ok()
+    box.run(bundle, "--network", "bridge:four", "-p", f"[{HOST6}]:8080:80").refused(
+        f"flag --publish: network 'four' has no subnet for {HOST6}"
+    )
+    box("network", "rm", "four").ok()
+
+
+def test_a_network_of_ipv6_on_a_host_without_it_is_an_error(lan: Lan, box: Runtime, bundle: Bundle) -> None:
+    box("network", "create", "six", "--subnet", "fd09::/64").ok()
+    Path("/proc/sys/net/ipv6/conf/default/disable_ipv6").write_text("1")
+    box.run(bundle.args("/bin/true"), "--network", "bridge:six").refused("network 'six'", "this host has no IPv6")
+    box("network", "rm", "six").ok()
 
 
 # ---- flows of UDP ----
