@@ -108,6 +108,7 @@ GOOD: dict[str, Callable[[Bundle], None]] = {
     "copy up": lambda bundle: mount("tmpfs", "tmpfs", "tmpcopyup", destination="/etc")(bundle),
     "cgroups": mount("cgroup", "cgroup", "ro", destination="/sys/fs/cgroup"),
     "annotation": put("/annotations", {"com.example": "1"}),
+    "network": put("/annotations", {"boxes.network": "none"}),
     "lower limits": put("/process/rlimits", [{"type": "RLIMIT_CORE", "soft": 0, "hard": 0}]),
     "read-only": put("/root/readonly", True),
     "joined namespace": lambda bundle: (bundle.namespace("network", "/proc/self/ns/net"), None)[1],
@@ -164,6 +165,9 @@ BAD: dict[str, tuple[str, Callable[[Bundle], None]]] = {
     "flag of a personality": ("/linux/personality/flags/0", put("/linux/personality", {"domain": "LINUX", "flags": ["NONE"]})),
     "memory node": ("/linux/memoryPolicy/nodes", put("/linux/memoryPolicy", {"mode": "MPOL_BIND", "nodes": "900"})),
     "network device": ("/linux/netDevices/absent0", lambda b: (b.namespace("network"), put("/linux/netDevices", {"absent0": {}})(b))[1]),
+    "kind of network": ("/annotations/boxes.network", put("/annotations", {"boxes.network": "bridges"})),
+    "published port": ("/annotations/boxes.network.publish", put("/annotations", {"boxes.network": "pasta", "boxes.network.publish": "80"})),
+    "network and namespace": ("/annotations/boxes.network", lambda b: (b.namespace("network"), put("/annotations", {"boxes.network": "host"})(b))[1]),
     "class of service": ("/linux/intelRdt", put("/linux/intelRdt", {"closID": "a"})),
 }  # fmt: skip
 

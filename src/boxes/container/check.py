@@ -64,6 +64,7 @@ class Check:
         check_host.hooks(self.config, self.findings)
         check_host.attributes(self.config, self.findings, self.capabilities)
         check_host.prepared(self.config, self.findings)
+        self.findings.tried(self._network)
         if self.findings.tried(self._root) is None:
             return
         self.findings.tried(self._network)
@@ -81,6 +82,12 @@ class Check:
 
         for error in rehearsal.rehearse(self, planned):
             self.findings.error(error)
+
+    def _network(self) -> None:
+        """What the annotations ask for; whether the host can give it is not looked at."""
+        from boxes.container import networking
+
+        networking.settle(self.config, self.options)
 
     def _root(self) -> bool:
         rootfs = self.config["root"]["path"]

@@ -189,10 +189,10 @@ class Rtnetlink(Netlink):
         )
 
     def addresses(self, index: int) -> list[Address]:
-        """Those of one device, in the kernel's order."""
+        """Those of one device, or of all if `index` is 0, in the kernel's order."""
         answer = self.dump(_RTM_GETADDR, pack(_ADDRESS, 0, 0, 0, 0, index), call=f"RTM_GETADDR({index})")
         found = [Address(message.body) for message in answer if message.kind == _RTM_NEWADDR]
-        return [address for address in found if address.index == index]
+        return [address for address in found if index in (0, address.index)]
 
     def add_address(self, index: int, address: Address, given: dict[int, bytes | str | int]) -> None:
         """Give a device an address, with these attributes."""

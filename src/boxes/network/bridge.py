@@ -12,6 +12,7 @@ from boxes.linux import syscalls
 from boxes.linux.rtnetlink import IFLA_ADDRESS, IFLA_MTU, Rtnetlink
 from boxes.network import leases
 from boxes.network.addresses import Subnet, family_of, packed
+from boxes.network.rules import BRIDGES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -59,10 +60,11 @@ def make(route: Rtnetlink, name: str, subnets: Sequence[Subnet], mtu: int) -> No
     if link is None:
         route.add_bridge(name, leases.mac(leases.gateway(subnets[0])), mtu)
         link = _found(route, name)
-        if any(subnet.family == AF_INET6 for subnet in subnets):
+    _heed_no_router(name)
+    for subnet in subnets:
+        if subnet.family == AF_INET6:
             # by its link-local address it asks for neighbours, and it is to do so at once; it has none before a port
             _write(f"/proc/sys/net/ipv6/conf/{name}/accept_dad", "0")
-    for subnet in subnets:
         try:
             route.new_address(link.index, subnet.family, packed(leases.gateway(subnet)), subnet.prefix)
         except FileExistsError:
@@ -70,6 +72,14 @@ def make(route: Rtnetlink, name: str, subnets: Sequence[Subnet], mtu: int) -> No
         if subnet.family == AF_INET:
             _write(f"/proc/sys/net/ipv4/conf/{name}/route_localnet", "1")
         _forward(subnet.family)
+
+
+def _heed_no_router(name: str) -> None:
+    """A container is not the host's. Also without a subnet of IPv6 the bridge has a link-local address."""
+    try:
+        _write(f"/proc/sys/net/ipv6/conf/{name}/accept_ra", "0")
+    except FileNotFoundError:
+        pass  # a kernel without IPv6
 
 
 def check_name(route: Rtnetlink, name: str, subnets: Sequence[Subnet]) -> None:
@@ -80,14 +90,15 @@ def check_name(route: Rtnetlink, name: str, subnets: Sequence[Subnet]) -> None:
 
 
 def _forward(family: int) -> None:
-    """Let the host route. Of IPv6 it would stop to heed its own routers then, unless told to go on (accept_ra=2)."""
+    """Let the host route. Of IPv6 it would stop to heed its own routers then, unless told to go on (accept_ra=2):
+    those behind the devices that it has, not behind bridges of ours or what others make later."""
     path = _FORWARDING[family]
     if _read(path) != "0":
         return
     if family == AF_INET6:
         for name in os.listdir("/proc/sys/net/ipv6/conf"):
             heeds = f"/proc/sys/net/ipv6/conf/{name}/accept_ra"
-            if _read(heeds) == "1":
+            if name not in ("all", "default") and not name.startswith(BRIDGES) and _read(heeds) == "1":
                 _write(heeds, "2")
     _write(path, "1")
 

@@ -75,8 +75,9 @@ def _raw(bridge: str, subnets: Sequence[Subnet]) -> list[str]:
 
 
 def _published() -> list[str]:
-    """From outside and from containers (prerouting), from the host itself (output). Nothing of IPv6 leaves the host's
-    loopback: who tries ::1 is refused at once, and goes on to 127.0.0.1."""
+    """From outside and from containers (prerouting), from the host itself (output). What comes from outside for the
+    host's loopback is left as it is, for the kernel to drop: a neighbour on the wire can send it. Nothing of IPv6
+    leaves the host's loopback: who tries ::1 is refused at once, and goes on to 127.0.0.1."""
     return [
         "chain published {",
         "ip6 daddr ::1 return",
@@ -85,7 +86,7 @@ def _published() -> list[str]:
         "meta nfproto ipv6 dnat ip6 to ip6 daddr . meta l4proto . th dport map @bound6",
         "meta nfproto ipv6 fib daddr type local dnat ip6 to meta l4proto . th dport map @ports6",
         "}",
-        "chain arriving { type nat hook prerouting priority dstnat; jump published; }",
+        "chain arriving { type nat hook prerouting priority dstnat; ip daddr 127.0.0.0/8 return; jump published; }",
         "chain local { type nat hook output priority -100; jump published; }",
     ]
 

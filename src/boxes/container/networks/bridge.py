@@ -47,6 +47,10 @@ def plan(request: Request, host: Host) -> dict[str, Any]:
     name = request.argument
     if not records.exists(name):
         raise NotFoundError(f"{place}: there is no network '{name}'", hint=f"box network create {name}")
+    for port in request.ports:
+        if port.address == "::1":
+            hint = "'127.0.0.1' in its place, where there is IPv4"
+            request.wrong(PUBLISH, f"port {port}: a bridge gets nothing from the host's loopback of IPv6", hint=hint)
     token = os.urandom(5).hex()
     return {
         "driver": "bridge",
@@ -92,7 +96,23 @@ def prepare(record: dict[str, Any], save: Callable[[], None]) -> Callable[[], No
         raise
     finally:
         lock.close()
-    return (lambda: None) if transaction is None else transaction.wait
+    return (lambda: None) if transaction is None else lambda: _complete(transaction, record)
+
+
+def _complete(transaction: nft.Transaction, record: dict[str, Any]) -> None:
+    transaction.wait()
+    _forget_flows(record)
+
+
+def _forget_flows(record: dict[str, Any]) -> None:
+    """When the rules are there, or gone."""
+    if any(protocol == "udp" for *_, protocol in record["ports"]):
+        from boxes.network import flows
+
+        try:
+            flows.forget(_published(record["ports"], [address for address, _ in record["addresses"]]))
+        except OSError as error:
+            log.debug(f"ignoring: {error}")  # a kernel without nf_conntrack_netlink
 
 
 def _change_of(network: Network, record: dict[str, Any]) -> str:
@@ -113,7 +133,7 @@ def _change_of(network: Network, record: dict[str, Any]) -> str:
 
 def _join(network: Network, record: dict[str, Any]) -> None:
     """Enter a lease for the container."""
-    _check_ports(record)
+    _check_ports(network, record)
     addresses = []
     for subnet in network.subnets:
         address = _address(network, subnet, record)
@@ -143,6 +163,9 @@ def _new(name: str, record: dict[str, Any]) -> Network:
         network.mtu = network.mtu or bridge.mtu_of_host(route)
         if not bridge.has_ipv6():
             network.keep_family(AF_INET)
+        if not network.subnets:
+            text = f"network '{name}' has a subnet of IPv6 only, and this host has no IPv6"
+            raise UnsupportedError(f"{record['places'][NETWORK]}: {text}")
         bridge.check_name(route, network.bridge, network.subnets)
         check_overlap(route, network.subnets, but=network.bridge, name=name)
     finally:
@@ -191,16 +214,18 @@ def _address(network: Network, subnet: Subnet, record: dict[str, Any]) -> str:
     return found
 
 
-def _check_ports(record: dict[str, Any]) -> None:
+def _check_ports(network: Network, record: dict[str, Any]) -> None:
     if not record["ports"]:
         return
     held = [
         (port, member["id"])
-        for network in records.all_in_use()
-        for member in network.members.values()
+        for other in records.all_in_use()
+        for member in other.members.values()
         for port in member["ports"]
     ]
     for address, host, _, protocol in record["ports"]:
+        if address and not any(subnet.family == family_of(address) for subnet in network.subnets):
+            raise ConfigError(f"{record['places'][PUBLISH]}: network '{network.name}' has no subnet for {address}")
         shown = f"{record['places'][PUBLISH]}: port {host}/{protocol}"
         for other, holder in held:
             if other[1] == host and other[3] == protocol and (not address or not other[0] or address == other[0]):
@@ -226,15 +251,20 @@ def _make(network: Network, record: dict[str, Any]) -> None:
 
 
 def _rules(network: Network, change: str) -> str:
-    published = []
-    for member in network.members.values():
-        for address, host, inside, protocol in member["ports"]:
-            for own in member["addresses"]:
-                if not address or family_of(address) == family_of(own):
-                    published.append((address, host, own, inside, protocol))
+    members = network.members.values()
+    published = [port for member in members for port in _published(member["ports"], member["addresses"])]
     if change == _ADDED:
         return rules.addition(network.name, published)
     return rules.ruleset(network.name, network.bridge, network.subnets, published, replace=change == _REPLACED)
+
+
+def _published(ports: list[list[Any]], addresses: list[str]) -> list[rules.Published]:
+    return [
+        (address, host, own, inside, protocol)
+        for address, host, inside, protocol in ports
+        for own in addresses
+        if not address or family_of(address) == family_of(own)
+    ]
 
 
 def attach(record: dict[str, Any], netns: int, pid: int, save: Callable[[], None]) -> Callable[[], None]:
