@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from boxes.network import leases
 from tests.support import lan as lans
 from tests.support.bundle import Bundle
 from tests.support.lan import of
@@ -65,11 +66,16 @@ def _all(box: Runtime, make_bundle: Callable[[], Bundle]) -> None:
 
 
 def _meet(addresses: list[str], pids: list[int]) -> None:
-    """Each calls each, by datagrams. Some are sent again: the kernel knows 1024 neighbours at a time, of all its
-    network namespaces together."""
+    """Each calls each, by datagrams. They are told their neighbours' hardware addresses: the kernel finds out 1024 in
+    five seconds, of all its network namespaces together, and forgets others for them."""
+    told = "".join(
+        f"neigh replace {address} lladdr {leases.mac(address).hex(':')} dev eth0 nud permanent\n"
+        for address in addresses
+    )
     peers = {}
     for address, pid in zip(addresses, pids, strict=True):
         with of(pid):
+            subprocess.run(["ip", "-batch", "-"], input=told.encode(), check=True)
             made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
             made.bind(("", 5000))
             peers[address] = made

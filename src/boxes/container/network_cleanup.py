@@ -17,7 +17,7 @@ from boxes.errors import BoxesError
 from boxes.linux import syscalls
 from boxes.linux.nftables import Nftables
 from boxes.linux.rtnetlink import Rtnetlink
-from boxes.network import rules
+from boxes.network import bridge, rules
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -51,19 +51,20 @@ def _live() -> NoReturn:
 
 
 def sweep(*, bridges: bool) -> None:
-    """Remove the rules of networks without members, and their bridges too. Raises OSError, BoxesError."""
+    """Remove the rules of networks without members. With `bridges` also devices that are still there of containers that
+    have left, as somebody keeps their namespace, and bridges. Raises OSError, BoxesError."""
     with Lock():
         for network in list(records.all_in_use()):
             if not network.members:
                 _remove_rules(network)
-                if bridges:
-                    _remove_bridge(network)
+            if bridges:
+                _remove_devices(network)
 
 
 def sweep_if_needed() -> None:
     """As `start`, if there is a network that nobody is on. What cannot be is logged."""
     try:
-        if any(not network.members for network in records.all_in_use()):
+        if any(network.leaving or not network.members for network in records.all_in_use()):
             start()
     except (BoxesError, OSError) as error:
         log.debug(f"ignoring: {error}")
@@ -77,10 +78,17 @@ def _remove_rules(network: Network) -> None:
         tables.close()
 
 
-def _remove_bridge(network: Network) -> None:
+def _remove_devices(network: Network) -> None:
     route = Rtnetlink()
     try:
-        route.delete_link(network.bridge)
+        for veth in network.leaving:
+            bridge.detach(route, veth)
+        if not network.members:
+            route.delete_link(network.bridge)
     finally:
         route.close()
-    records.forget(network.name)
+    if not network.members:
+        records.forget(network.name)
+    elif network.leaving:
+        network.leaving.clear()
+        network.save()

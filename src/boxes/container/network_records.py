@@ -60,7 +60,8 @@ class Lock:
 
 class Network:
     """One that is in use. `subnets`: at most one of each family, IPv4 first; `mtu`: 0 if it is the host's to say;
-    `members`: by token; `last`: the address that was given last, by family."""
+    `members`: by token; `last`: the address that was given last, by family; `leaving`: devices of those who have left,
+    which the kernel removes, or else who sweeps."""
 
     def __init__(self, name: str, document: dict[str, Any]) -> None:
         self.name = name
@@ -70,6 +71,7 @@ class Network:
         self.bridge: str = document.get("bridge") or bridge_name(name)
         self.members: dict[str, dict[str, Any]] = document.get("members") or {}
         self.last: dict[str, str] = document.get("last") or {}
+        self.leaving: list[str] = document.get("leaving") or []
 
     @property
     def hosts(self) -> str:
@@ -87,6 +89,7 @@ class Network:
             "bridge": self.bridge,
             "members": self.members,
             "last": self.last,
+            "leaving": self.leaving,
         }
         os.makedirs(f"{RUNTIME}/{self.name}", mode=0o700, exist_ok=True)
         replace(_path(self.name), dump(document).encode())

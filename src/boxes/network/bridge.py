@@ -179,9 +179,15 @@ def carries(route: Rtnetlink, veth: str) -> bool:
     return _found(route, veth).is_operational
 
 
+def is_attached(route: Rtnetlink, veth: str) -> bool:
+    """Whether a pair is there, and the kernel is not about to remove it. The namespace of a container that has just
+    ended is kept for some milliseconds more, by the sockets that were in it."""
+    link = route.link(veth)
+    return link is not None and route.has_living_peer(link)
+
+
 def detach(route: Rtnetlink, veth: str) -> None:
     """Remove a pair, unless the kernel is doing so: to be told to takes it 15 ms, of which the caller would have to
     wait for each."""
-    link = route.link(veth)
-    if link is not None and route.has_living_peer(link):
+    if is_attached(route, veth):
         route.delete_link(veth)

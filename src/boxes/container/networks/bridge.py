@@ -304,20 +304,21 @@ def release(record: dict[str, Any]) -> None:
             _leave(network, record, lock)
         except OSError as error:
             raise refused(f"cannot take the container off network '{name}'", error) from error
-    if not network.members:
+    if network.leaving or not network.members:
         network_cleanup.start()
 
 
 def _leave(network: Network, record: dict[str, Any], lock: Lock) -> None:
     """The lease last: until then the addresses and ports are nobody else's."""
-    route = Rtnetlink()
-    try:
-        bridge.detach(route, record["veth"])
-    finally:
-        route.close()
     member = network.members.pop(record["token"], None)
     if member is None:
         return
+    route = Rtnetlink()
+    try:
+        if bridge.is_attached(route, record["veth"]):
+            network.leaving.append(record["veth"])
+    finally:
+        route.close()
     hosts = names.Hosts(network.hosts)
     hosts.remove(member["addresses"])
     hosts.close()
