@@ -64,7 +64,6 @@ class Check:
         check_host.hooks(self.config, self.findings)
         check_host.attributes(self.config, self.findings, self.capabilities)
         check_host.prepared(self.config, self.findings)
-        self.findings.tried(self._network)
         if self.findings.tried(self._root) is None:
             return
         self.findings.tried(self._network)
@@ -83,12 +82,6 @@ class Check:
         for error in rehearsal.rehearse(self, planned):
             self.findings.error(error)
 
-    def _network(self) -> None:
-        """What the annotations ask for; whether the host can give it is not looked at."""
-        from boxes.container import networking
-
-        networking.settle(self.config, self.options)
-
     def _root(self) -> bool:
         rootfs = self.config["root"]["path"]
         self.rootfs = os.normpath(rootfs if rootfs.startswith("/") else f"{self.bundle}/{rootfs}")
@@ -97,6 +90,7 @@ class Check:
         return True
 
     def _network(self) -> None:
+        """What flags or annotations ask for."""
         from boxes.container import networking
 
         request = networking.settle(self.config, self.options)

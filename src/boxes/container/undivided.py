@@ -36,8 +36,8 @@ class Undivided(Creation):
             super().make_cgroup()
 
     def _may_share(self) -> bool:
-        """No id maps to be written, no hook to be run, nothing to be moved into the container, no network, and no cgroup
-        that is made around a process."""
+        """No id maps to be written, no hook to be run, nothing to be moved into the container, no network to be made,
+        and no cgroup that is made around a process."""
         linux = self.config.get("linux") or {}
         busy = self.config.get("hooks") or linux.get("netDevices") or linux.get("intelRdt") is not None
         apart = self.namespaces.staged or "user" in self.namespaces.new or not self.facts.has_own("mount")

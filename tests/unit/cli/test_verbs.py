@@ -49,6 +49,8 @@ def test_create_as_conmon_calls_it(box: Box) -> None:
         "rootless": "auto",
         "no_subreaper": False,
         "record_exit": False,
+        "network": {},
+        "hostname": None,
     }
     assert (box.out, box.err) == ("", "")
 
