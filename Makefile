@@ -5,6 +5,7 @@ PREFIX = /usr/local
 DESTDIR =
 SUITE =
 SCHEMA =
+SEED =
 
 # What `make run` runs: a look around from inside a container made of nothing but this host's own files.
 LOOK = id; echo; \
@@ -32,8 +33,8 @@ flag_files := Makefile native/cflags native/static-flags
 
 .DEFAULT_GOAL := build
 .DELETE_ON_ERROR:
-.PHONY: help build deb run test test-vm oracle lint format bench conformance install uninstall wheel sanitize cross-aarch64 clean \
-	build-dependencies test-dependencies
+.PHONY: help build run test test-engines test-vm security security-full fuzz-plan soak-python oracle lint format bench \
+	conformance install uninstall wheel deb sanitize cross-aarch64 clean build-dependencies test-dependencies
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):[^#]*## /\1\t/p' Makefile | expand -t 16
@@ -84,8 +85,28 @@ ifneq ($(TESTS),)
 	.venv/bin/python -m pytest $(TESTS)
 else
 	.venv/bin/python -m pytest tests/unit tests/kernel tests/packaging
-	.venv/bin/python -m pytest tests/architecture tests/integration
+	.venv/bin/python -m pytest tests/architecture tests/integration tests/security
 endif
+
+test-engines: build .venv/ready ## podman, containerd, dockerd and buildah, with runc and with box
+	@scripts/install-dependencies engines
+	scripts/test-engines $(TESTS)
+
+security: build .venv/ready test-dependencies ## attacks, faults and kills: a sample, and a table
+	@scripts/install-dependencies fuzz
+	scripts/security sample $(SEED)
+
+security-full: build .venv/ready test-dependencies ## all of them, for hours
+	@scripts/install-dependencies fuzz
+	scripts/security full $(SEED)
+
+fuzz-plan: build-dependencies ## libFuzzer on the plans that inner reads
+	@scripts/install-dependencies fuzz
+	scripts/fuzz-plan
+
+soak-python: build .venv/ready ## many containers from one Python process
+	$(PYTHON) scripts/soak-python
+	BOXES_FRAMES=1000000 .venv/bin/python -m pytest tests/integration/test_api_zygote.py -k malformed
 
 lint: .venv/ready build-dependencies ## ruff, mypy and gcc's analyzer
 	.venv/bin/ruff check .
@@ -100,9 +121,12 @@ format: .venv/ready ## write the Python sources as `lint` wants them
 	.venv/bin/ruff check --fix-only .
 	.venv/bin/ruff format .
 
-bench: build ## side by side with runc and crun
+bench: build ## side by side with runc and crun, and others; build/bench.svg is a picture
 	@scripts/install-dependencies bench
+	@mkdir -p build
 	$(PYTHON) bench/run $(ARGUMENTS)
+	$(PYTHON) bench/api --svg build/bench.svg
+	$(PYTHON) bench/network
 
 conformance: build ## the upstream validation suite, built in SUITE
 	@test -n "$(SUITE)" || { echo "usage: make conformance SUITE=DIR (a built checkout of runtime-tools)" >&2; exit 2; }
