@@ -41,7 +41,7 @@ if TYPE_CHECKING:
         root: str | os.PathLike[str] | None
 
 
-_IDLE = ["sandbox"]  # never started: inner waits as the container's init
+_IDLE = ["/proc/self/exe"]  # never started: inner waits as the container's init, and is that
 _LARGEST = 64 << 20  # bytes that `read_file` reads, by default
 
 
