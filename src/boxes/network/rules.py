@@ -66,11 +66,12 @@ def _raw(bridge: str, subnets: Sequence[Subnet]) -> list[str]:
     """What comes from a container has an address of its network, and is not for the host's loopback: that the bridge
     routes it (route_localnet) is for answers only, whose addresses are the host's again after this."""
     rules = ["chain raw { type filter hook prerouting priority raw;"]
-    rules.append(f'iifname "{bridge}" ip daddr 127.0.0.0/8 drop')
+    rules.append(f'iifname != "{bridge}" accept')
+    rules.append("ip daddr 127.0.0.0/8 drop")
     four = [str(subnet) for subnet in subnets if subnet.family == AF_INET]
     six = [str(subnet) for subnet in subnets if subnet.family != AF_INET]
-    rules.append(f'iifname "{bridge}" ip saddr != {{ {", ".join([*four, "0.0.0.0"])} }} drop')
-    rules.append(f'iifname "{bridge}" ip6 saddr != {{ {", ".join([*six, "fe80::/10", "::"])} }} drop')
+    rules.append(f"ip saddr != {{ {', '.join([*four, '0.0.0.0'])} }} drop")
+    rules.append(f"ip6 saddr != {{ {', '.join([*six, 'fe80::/10', '::'])} }} drop")
     return [*rules, "}"]
 
 
