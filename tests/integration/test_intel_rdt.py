@@ -166,7 +166,7 @@ def test_update_changes_the_class(rdt: Runtime, bundle: Bundle, tree: Tree) -> N
     ("flags", "named"),
     [
         (("--l3-cache-schema", "L3:0=ff", "--mem-bw-schema", "MB:7=30"), "/linux/intelRdt/memBwSchema"),
-        (("--l3-cache-schema", "L3:0=ff", "--cpuset-cpus", "999"), "/cpu/cpus"),
+        (("--l3-cache-schema", "L3:0=ff", "--cpuset-cpus", "999"), "--cpuset-cpus"),
     ],
 )
 def test_update_that_fails_leaves_the_class(

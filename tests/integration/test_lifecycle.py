@@ -283,7 +283,7 @@ class TestFailedStart:
     def test_a_program_that_startcontainer_hooks_may_make_is_missed_by_start(
         self, box: Runtime, bundle: Bundle
     ) -> None:
-        bundle.hook("startContainer", "/bin/ln", "/bin/busybox", "/bin/made").args("/bin/nothing")
+        bundle.hook("startContainer", "/bin/touch", "/bin/made").args("/bin/nothing")
         container = box.create(bundle)
         container.start().refused("/bin/nothing", "no such file or directory")
 

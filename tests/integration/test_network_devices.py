@@ -177,7 +177,7 @@ def test_without_a_network_namespace_is_refused(box: Runtime, bundle: Bundle) ->
 
 def test_the_runtimes_own_namespace_is_refused(box: Runtime, bundle: Bundle) -> None:
     box.run(wants(bundle, v0={"name": "x"}).namespace("network", "/proc/self/ns/net")).refused(
-        "/linux/netDevices: ", "it is the runtime's own"
+        "/linux/netDevices: ", "is the host's"
     )
     assert devices() == HOST
 
