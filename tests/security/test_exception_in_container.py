@@ -192,7 +192,7 @@ def test_control_with_the_containers_root_runs_what_is_planted(
     box: Runtime, bundle: Bundle, driver: Path, tally: Row, kind: str
 ) -> None:
     plant(bundle, "code", driver)
-    attempt = Attempt(box, bundle, driver, f"{kind}:20:", root=str(bundle.rootfs))
+    attempt = Attempt(box, bundle, driver, f"{kind}:60:", root=str(bundle.rootfs))
     tally.red(f"python in the container's root: {kind}", attempt.executed)
 
 
@@ -201,5 +201,5 @@ def test_control_with_the_containers_root_waits_at_a_pipe(
     box: Runtime, bundle: Bundle, driver: Path, tally: Row, kind: str
 ) -> None:
     plant(bundle, "fifo", driver)
-    attempt = Attempt(box, bundle, driver, f"{kind}:20:", root=str(bundle.rootfs))
+    attempt = Attempt(box, bundle, driver, f"{kind}:60:", root=str(bundle.rootfs))
     tally.red(f"python in the container's root: {kind}, pipe", attempt.hung)
