@@ -14,6 +14,7 @@ import pytest
 
 import boxes
 from boxes.api import client
+from tests.support import lan as lans
 from tests.support.bundle import Bundle
 from tests.support.marks import requires
 from tests.support.runtime import Runtime, wait_until
@@ -191,3 +192,15 @@ def test_threads_run_side_by_side(run: Run) -> None:
     for thread in threads:
         thread.join()
     assert found == {number: b"%d\n" % number for number in range(20)}
+
+
+@requires("nft")
+def test_network_is_made_and_taken_back(box: Runtime, bundle: Bundle) -> None:
+    with lans.made() as lan:  # the zygote is of this network namespace
+        config = boxes.Config(
+            args=["ip", "-o", "addr"], rootfs=bundle.path / "rootfs", network="bridge", publish=["8080:80"]
+        )
+        result = boxes.run(config.args, rootfs=config.rootfs, config=config.document(), root=box.root).check()
+        assert b"inet 10.18" in result.stdout
+        client.shut_down()
+        lan.settle()

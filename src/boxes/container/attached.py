@@ -94,7 +94,14 @@ def _others_are_concerned(making: Creation) -> bool:
     journal = making.journal
     nested = any(len(each.names) - each.existing != 1 for each in making.cgroups.directories)
     scope = "scope" in (journal["cgroups"] or {})
-    return bool(journal["poststop"] or "resctrl" in journal or scope or nested or not journal["own_pids"])
+    return bool(
+        journal["poststop"]
+        or "resctrl" in journal
+        or "network" in journal
+        or scope
+        or nested
+        or not journal["own_pids"]
+    )
 
 
 def _waiting(pidfd: int, kill: int, files: dict[str, int], title: str) -> Steps:

@@ -88,8 +88,8 @@ class Config:
     `args`: program and arguments; `rootfs`: the directory that becomes its root; `env`: variables besides PATH;
     `cwd`: where it starts; `user`: uid and gid, by default "nobody", or for rootless containers the caller, who is 0
     inside; `writable`: whether it can change the root; `binds`: what it sees of the host; `tmp`: bytes of a new /tmp,
-    or None for that of the root; `capabilities`: none by default; `network`: "none" (its own loopback alone) or "host";
-    `seccomp`: the profile, {} for none; `rootless`: with a user namespace, by default unless the caller is root.
+    or None for that of the root; `capabilities`: none by default; `network`: "none" (its own loopback alone), "host", or
+    what --network takes besides; `publish`, `allow`: as these options, for a network that is neither; `seccomp`: the profile, {} for none; `rootless`: with a user namespace, by default unless the caller is root.
     """
 
     args: Sequence[str]
@@ -104,6 +104,8 @@ class Config:
     limits: Limits = field(default_factory=Limits)
     capabilities: Sequence[str] = ()
     network: str = "none"
+    publish: Sequence[str] = ()
+    allow: Sequence[str] | None = None
     seccomp: shapes.Seccomp | None = None
     annotations: Mapping[str, str] = field(default_factory=dict)
     rootless: bool | None = None
@@ -121,9 +123,23 @@ class Config:
             "mounts": self._mounts(rootless=rootless),
             "linux": self._linux(rootless=rootless),
         }
-        if self.annotations:
-            config["annotations"] = dict(self.annotations)
+        annotations = {**self._network(), **self.annotations}
+        if annotations:
+            config["annotations"] = annotations
         return config
+
+    def _network(self) -> dict[str, str]:
+        """Annotations; whether they make sense is seen when the container is made."""
+        given = {}
+        if self.network not in ("none", "host"):
+            given["boxes.network"] = self.network
+        elif self.publish or self.allow is not None:
+            raise UsageError(f"'publish' and 'allow' mean nothing to the network '{self.network}'")
+        if self.publish:
+            given["boxes.network.publish"] = ",".join(self.publish)
+        if self.allow is not None:
+            given["boxes.network.allow"] = ",".join(self.allow)
+        return given
 
     def _process(self, *, rootless: bool) -> shapes.Process:
         uid, gid = self.user or ((0, 0) if rootless else (NOBODY, NOBODY))
@@ -163,10 +179,10 @@ class Config:
         ]
         if rootless:
             namespaces.append({"type": "user"})
-        if self.network == "none":
-            namespaces.append({"type": "network"})
+        if self.network.startswith("ns:"):
+            namespaces.append({"type": "network", "path": self.network.removeprefix("ns:")})
         elif self.network != "host":
-            raise UsageError(f"'network' is 'none' or 'host', not {self.network!r}")
+            namespaces.append({"type": "network"})
         linux: shapes.Linux = {
             "namespaces": namespaces,
             "maskedPaths": masked_paths(),

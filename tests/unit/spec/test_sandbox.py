@@ -18,7 +18,7 @@ def document(**fields: Any) -> Any:
 
 
 @pytest.mark.parametrize("rootless", [False, True])
-@pytest.mark.parametrize("network", ["none", "host"])
+@pytest.mark.parametrize("network", ["none", "host", "bridge", "ns:/run/netns/x"])
 def test_what_is_made_is_valid(rootless: bool, network: str) -> None:
     limits = Limits(memory=1 << 20, cpus=1.5, pids=3, file_size=1, cpu_seconds=1)
     made = document(rootless=rootless, network=network, limits=limits, binds=[Bind("/etc", "/x")], env={"A": "1"})
@@ -52,7 +52,19 @@ def test_limits_that_make_no_sense_are_refused(fields: dict[str, Any]) -> None:
         Limits(**fields).resources()
 
 
-@pytest.mark.parametrize("fields", [{"args": "true"}, {"args": []}, {"network": "bridge"}])
+@pytest.mark.parametrize("fields", [{"args": "true"}, {"args": []}, {"publish": ["80:80"]}, {"allow": []}])
 def test_fields_that_make_no_sense_are_refused(fields: dict[str, Any]) -> None:
     with pytest.raises(UsageError):
         document(**fields)
+
+
+def test_networks_are_asked_for_by_annotations() -> None:
+    made = document(
+        network="bridge:x", publish=["80:80", "53:53/udp"], allow=["example.org:443"], annotations={"a": "b"}
+    )
+    assert made["annotations"] == {
+        "boxes.network": "bridge:x",
+        "boxes.network.publish": "80:80,53:53/udp",
+        "boxes.network.allow": "example.org:443",
+        "a": "b",
+    }
