@@ -88,8 +88,9 @@ class Config:
     `args`: program and arguments; `rootfs`: the directory that becomes its root; `env`: variables besides PATH;
     `cwd`: where it starts; `user`: uid and gid, by default "nobody", or for rootless containers the caller, who is 0
     inside; `writable`: whether it can change the root; `binds`: what it sees of the host; `tmp`: bytes of a new /tmp,
-    or None for that of the root; `capabilities`: none by default; `network`: "none" (its own loopback alone), "host", or
-    what --network takes besides; `publish`, `allow`: as these options, for a network that is neither; `seccomp`: the profile, {} for none; `rootless`: with a user namespace, by default unless the caller is root.
+    or None for that of the root; `capabilities`: none by default; `network`: "none" (its own loopback alone), "host",
+    or what --network takes besides; `publish`, `allow`: as these options, for a network that is neither; `seccomp`:
+    the profile, {} for none; `rootless`: with a user namespace, by default unless the caller is root.
     """
 
     args: Sequence[str]
