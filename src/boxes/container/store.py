@@ -229,10 +229,10 @@ def replace(path: str, content: bytes, mode: int = 0o600) -> None:
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
     try:
         fd = os.open(made, flags, mode)
-    except (
-        FileExistsError
-    ):  # a killed one's; or planted, since a pid file may lie where others write, and its name is known
-        os.unlink(made)
+    except FileExistsError:
+        os.unlink(
+            made
+        )  # a killed one's; or planted, since a pid file may lie where others write, and its name is known
         fd = os.open(made, flags, mode)
     try:
         try:
