@@ -436,6 +436,7 @@ def test_agent_is_told_whose_calls_it_decides(
 def test_message_without_metadata_has_none(box: Runtime, calls: Bundle, make_agent: Callable[[Answer], Agent]) -> None:
     agent = make_agent(go_on)
     box.run(notifying(calls, agent, "mkdir").args("/bin/true")).ok()
+    wait_until(lambda: agent.messages, "the agent has not read it")
     assert "metadata" not in agent.messages[0]
 
 

@@ -87,6 +87,7 @@ def main(job: Job) -> NoReturn:
     os.umask(0)
     root = _enter_root(job)
     run.run(root, job.plan.early, [])
+    found = program.may_be_there(job.config, root.fd)  # here, since what comes after the cgroup of memory counts
     if job.awaited:
         channel.say(job.socket, "mounted")
     hierarchies, early, late = _cgroups(job)
@@ -106,7 +107,8 @@ def main(job: Job) -> NoReturn:
         from boxes.container import hooks
 
         hooks.run(job.config, "createContainer", state, outputs=job.outputs)
-    program.refuse_missing(job.config, root.fd)
+    if not found:
+        program.refuse_missing(job.config, root.fd)
     _complete(job, root)
     _become_inner(job, state)
 

@@ -23,23 +23,29 @@ def candidates(process: dict[str, Any]) -> list[str]:
     return [f"{directory or process['cwd']}/{name}" for directory in value.split(":")]
 
 
-def refuse_missing(config: dict[str, Any], root: int) -> None:
-    """Raise the error that `start` would, if there is no such file.
-
-    Podman takes an exit status from the error of `create` alone: 127. That the file may not be executed is for `start`
-    to tell, which asks with the ids of the process; and hooks that run there may make it.
-    """
+def may_be_there(config: dict[str, Any], root: int) -> bool:
+    """Whether there is such a file, as far as can be told: hooks that run in the container may make it."""
     process = config.get("process")
     if not process or (config.get("hooks") or {}).get("startContainer"):
-        return
+        return True
     for candidate in candidates(process):
         try:
             fd = path.find(root, candidate)
         except OSError:
-            return  # a magic link, say: only the process itself can tell
+            return True  # a magic link, say: only the process itself can tell
         if fd is not None:
             os.close(fd)
-            return
-    from boxes.plan import failures
+            return True
+    return False
 
-    raise failures.of_exec(process["args"][0])(ENOENT, b"")
+
+def refuse_missing(config: dict[str, Any], root: int) -> None:
+    """Raise the error that `start` would, if there is no such file.
+
+    Podman takes an exit status from the error of `create` alone: 127. That the file may not be executed is for `start`
+    to tell, which asks with the ids of the process.
+    """
+    if not may_be_there(config, root):
+        from boxes.plan import failures
+
+        raise failures.of_exec(config["process"]["args"][0])(ENOENT, b"")
