@@ -473,3 +473,21 @@ def test_shared_subtree_flags_do_not_leak_into_the_hosts_namespace(box: Runtime,
     bundle.linux["rootfsPropagation"] = "rshared"
     box.run(bundle).ok()
     assert Path("/proc/self/mountinfo").read_text() == before
+
+
+@pytest.mark.parametrize(
+    "target", ["../run/systemd/resolve/stub-resolv.conf", "/run/systemd/stub", "../" * 20 + "run/x"]
+)
+def test_file_on_a_link_that_dangles_is_bound_where_the_link_leads(box: Runtime, bundle: Bundle, target: str) -> None:
+    """Images of Debian and Ubuntu have such an /etc/resolv.conf."""
+    source = bundle.host_directory(file="content") / "file"
+    (bundle.rootfs / "etc/resolv.conf").symlink_to(target)
+    bundle.mount("/etc/resolv.conf", "bind", source, "bind")
+    assert box.run(bundle.shell("cat /etc/resolv.conf; readlink /etc/resolv.conf")).ok().out == f"content{target}\n"
+
+
+def test_destination_that_is_a_loop_of_links_is_refused(box: Runtime, bundle: Bundle) -> None:
+    (bundle.rootfs / "etc/resolv.conf").symlink_to("resolv.conf")
+    number = len(bundle.config["mounts"])
+    bundle.mount("/etc/resolv.conf", "bind", bundle.host_directory(file="content") / "file", "bind")
+    box.run(bundle).refused(f"/mounts/{number}", "symbolic links")
