@@ -173,6 +173,20 @@ def test_port_is_published(box: Runtime, bundle: Bundle, plugins: Plugins, outsi
         assert not reaches("8.20.0.254", 8080, 0.3)
 
 
+def test_port_of_a_family_is_published_there_only(box: Runtime, bundle: Bundle, plugins: Plugins) -> None:
+    ranges = [[{"subnet": "10.88.7.0/24"}], [{"subnet": "fd88:7::/64"}]]
+    routes = [{"dst": "0.0.0.0/0"}, {"dst": "::/0"}]
+    both = bridge(ipam={"type": "host-local", "ranges": ranges, "routes": routes})
+    flags = network(plugins, both, PORTMAP)
+    container = box.create(bundle, *flags, "-p", "0.0.0.0:8080:80", "-p", "[::]:8081:80", "-p", "8082:80")
+    published = {}
+    for program in ("iptables-save", "ip6tables-save"):
+        done = subprocess.run([program, "-tnat"], capture_output=True, text=True, check=True).stdout
+        published[program] = {line.split("--dport ")[1][:4] for line in done.splitlines() if "-j DNAT" in line}
+    assert published == {"iptables-save": {"8080", "8082"}, "ip6tables-save": {"8081", "8082"}}
+    container.delete("--force").ok()
+
+
 def test_port_without_who_publishes_is_refused(box: Runtime, bundle: Bundle, plugins: Plugins) -> None:
     result = box.spawn("create", bundle, *network(plugins), "--publish=8080:80")[0]
     result.refused("flag --publish", f"'{plugins.conf}/net.conflist' has no plugin that publishes ports")

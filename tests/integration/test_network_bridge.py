@@ -107,8 +107,8 @@ def test_the_outside_reaches_published_ports_and_nothing_else(on: Make, lan: Lan
         assert listener.met(HOST6, 8080) == OUTSIDE6
         ip("route", "add", "10.180.0.0/22", "via", HOST)
         ip("-6", "route", "add", "fd00::/8", "via", HOST6)
-        assert listener.met(one.address, 80) is None
-        assert listener.met(one.address6, 80) is None
+        assert not listener.is_reached(one.address, 80)
+        assert not listener.is_reached(one.address6, 80)
 
 
 def test_published_ports_are_reached_from_the_host_by_loopback_and_by_its_address(on: Make) -> None:
@@ -125,12 +125,31 @@ def test_a_port_of_one_address_is_published_there_only(on: Make, lan: Lan) -> No
     one = on("-p", "127.0.0.1:8080:80", "-p", f"[{HOST6}]:8081:80")
     with listening(80, one.pid) as listener:
         assert listener.met("127.0.0.1", 8080)
-        assert listener.met(HOST, 8080) is None
+        assert not listener.is_reached(HOST, 8080)
         assert listener.met(HOST6, 8081)
         with lan.outside():
-            assert listener.met(HOST, 8080) is None
-            assert listener.met(HOST, 8081) is None
+            assert not listener.is_reached(HOST, 8080)
+            assert not listener.is_reached(HOST, 8081)
             assert listener.met(HOST6, 8081) == OUTSIDE6
+
+
+def test_a_port_of_all_addresses_of_a_family_is_published_there_only(on: Make, lan: Lan) -> None:
+    one = on("-p", "0.0.0.0:8080:80", "-p", "[::]:8081:80", "-p", "0.0.0.0:8082:80", "-p", "[::]:8082:81")
+    with listening(80, one.pid) as listener:
+        assert listener.met("127.0.0.1", 8080)
+        assert not listener.is_reached("127.0.0.1", 8081)
+        with lan.outside():
+            assert listener.met(HOST, 8080) == listener.met(HOST, 8082) == OUTSIDE
+            assert listener.met(HOST6, 8081) == OUTSIDE6
+            assert not listener.is_reached(HOST6, 8080)
+            assert not listener.is_reached(HOST, 8081)
+
+
+def test_a_port_of_one_family_does_not_hinder_the_other(on: Make, box: Runtime, bundle: Bundle) -> None:
+    on("-p", "0.0.0.0:8080:80")
+    on("-p", "[::]:8080:80")
+    for port in ("8080:80", "127.0.0.1:8080:80", f"[{HOST6}]:8080:80", "[::]:8080:81"):
+        box.run(bundle, "--network", "bridge", "-p", port).refused("--publish: port 8080/tcp is published by")
 
 
 def test_ports_of_udp_are_published(on: Make, lan: Lan) -> None:
@@ -160,8 +179,8 @@ def test_networks_reach_each_other_by_published_ports_only(on: Make, box: Runtim
     one, two = on("-p", "8080:80"), on(network="bridge:other")
     assert two.address == "10.180.0.2", "the default one had no subnet yet"
     with listening(80, one.pid) as listener, of(two.pid):
-        assert listener.met(one.address, 80) is None
-        assert listener.met(one.address6, 80) is None
+        assert not listener.is_reached(one.address, 80)
+        assert not listener.is_reached(one.address6, 80)
         assert listener.met(HOST, 8080)
     two.delete()
     box("network", "rm", "other").ok()
@@ -177,7 +196,7 @@ def test_a_container_does_not_reach_the_hosts_loopback(on: Make) -> None:
         os.write(own, b"1")
         os.close(own)
         ip("route", "add", "127.0.0.0/8", "via", "10.180.0.1", "src", one.address)
-        assert listener.met("127.0.0.1", 7000) is None
+        assert not listener.is_reached("127.0.0.1", 7000)
 
 
 def test_a_container_cannot_send_from_an_address_that_is_not_of_its_network(on: Make, lan: Lan) -> None:

@@ -29,8 +29,8 @@ def test_a_neighbour_of_the_host_does_not_reach_ports_of_its_loopback(on: Make, 
         ip("route", "flush", "table", "local", "127.0.0.0/8")
         Path("/proc/sys/net/ipv4/conf/lan1/route_localnet").write_text("1")
         ip("route", "add", "127.0.0.0/8", "via", HOST, "src", OUTSIDE)
-        assert listener.met("127.0.0.1", 8080) is None
-        assert listener.met("127.0.0.1", 8081) is None
+        assert not listener.is_reached("127.0.0.1", 8080)
+        assert not listener.is_reached("127.0.0.1", 8081)
 
 
 @pytest.mark.parametrize("routes", ["0", "1"])

@@ -183,6 +183,16 @@ def test_ports_are_published(create: Create) -> None:
             assert names.recv(100) == b"question"
 
 
+def test_ports_of_a_family_are_published_there_only(create: Create) -> None:
+    container = create("-p", "0.0.0.0:8080:80", "-p", "[::]:8081:80", "-p", "8082:80")
+    with network_of(container):
+        web = listener("::")
+    with web:
+        reached = {(a, p) for a in ("127.0.0.1", "::1") for p in (8080, 8081, 8082) if reaches(a, p)}
+    both = {("127.0.0.1", 8082), ("::1", 8082)}
+    assert reached == both | {("127.0.0.1", 8080), ("::1", 8081)}
+
+
 def test_no_other_port_of_either_side_is_shared(create: Create) -> None:
     container = create()
     with listener("127.0.0.1", 8081), network_of(container):

@@ -21,7 +21,8 @@ from tests.support.runtime import wait_until
 HOST, HOST6, OUTSIDE, OUTSIDE6 = "192.0.2.1", "2001:db8::1", "192.0.2.9", "2001:db8::9"
 RUNTIME, DEFINED = Path("/run/boxes"), Path("/var/lib/boxes")
 STATE = RUNTIME / ".networks"
-PATIENCE = 0.5  # seconds until what is not let through counts as dropped
+SOON = 0.5  # seconds until what is not let through counts as dropped
+LATE = 5.0  # seconds that what is let through may take on a busy machine
 
 
 @contextmanager
@@ -111,17 +112,21 @@ class Listener:
         self.kind = kind
         if kind == socket.SOCK_STREAM:
             self.socket.listen(64)
-        self.socket.settimeout(PATIENCE)
 
     def close(self) -> None:
         self.socket.close()
 
-    def met(self, address: str, port: int) -> str | None:
+    def is_reached(self, address: str, port: int) -> bool:
+        """Whether it is: to be asked where it shall not be, as it is not waited for long."""
+        return self.met(address, port, SOON) is not None
+
+    def met(self, address: str, port: int, seconds: float = LATE) -> str | None:
         """Who this listener sees when the process, where it is now, calls an address; None if it does not get through.
         What is said comes back."""
+        self.socket.settimeout(seconds)
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         with socket.socket(family, self.kind) as caller:
-            caller.settimeout(PATIENCE)
+            caller.settimeout(seconds)
             try:
                 caller.connect((address, port))
                 caller.sendall(b"hello")
@@ -139,7 +144,7 @@ class Listener:
         else:
             connection, peer = self.socket.accept()
             with connection:
-                connection.settimeout(PATIENCE)
+                connection.settimeout(self.socket.gettimeout())
                 connection.sendall(connection.recv(16))
         return str(peer[0])
 

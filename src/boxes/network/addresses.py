@@ -6,6 +6,8 @@ from _socket import AF_INET as AF_INET
 from _socket import AF_INET6 as AF_INET6
 from _socket import inet_ntop, inet_pton
 
+ANY = ("", "0.0.0.0", "::")  # of the host: all, all of IPv4, all of IPv6
+
 
 def family_of(address: str) -> int:
     return AF_INET6 if ":" in address else AF_INET

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from boxes.linux.conntrack import UDP, Conntrack
 from boxes.linux.rtnetlink import IFA_ADDRESS, IFA_LOCAL, Rtnetlink
-from boxes.network.addresses import family_of, packed
+from boxes.network.addresses import ANY, family_of, packed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def forget(published: Sequence[Published]) -> None:
         for address, port, container, _, protocol in published:
             family = family_of(container)
             for flow in known.flows(family, UDP, port) if protocol == "udp" else ():
-                meant = flow.destination == packed(address) if address else _is_own(flow.destination, own)
+                meant = _is_own(flow.destination, own) if address in ANY else flow.destination == packed(address)
                 if meant and flow.answers_from != packed(container):
                     known.forget(flow)
     finally:

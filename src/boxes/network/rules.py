@@ -5,7 +5,7 @@ What a packet goes through is drawn in docs/networking.md.
 
 from __future__ import annotations
 
-from boxes.network.addresses import AF_INET
+from boxes.network.addresses import AF_INET, ANY
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 BRIDGES = "bx-"  # what the names of all our bridges begin with
 
-# host's address or "", host's port, the container's address and port, tcp or udp
+# host's address or one of ANY, host's port, the container's address and port, tcp or udp
 Published = tuple[str, int, str, int, str]
 
 
@@ -49,8 +49,8 @@ def _maps(published: Sequence[Published]) -> list[tuple[str, str, list[str]]]:
     found = []
     for number, family in (("4", "ipv4_addr"), ("6", "ipv6_addr")):
         of_family = [port for port in published if (":" in port[2]) == (number == "6")]
-        everywhere = [f"{p[4]} . {p[1]} : {p[2]} . {p[3]}" for p in of_family if not p[0]]
-        bound = [f"{p[0]} . {p[4]} . {p[1]} : {p[2]} . {p[3]}" for p in of_family if p[0]]
+        everywhere = [f"{p[4]} . {p[1]} : {p[2]} . {p[3]}" for p in of_family if p[0] in ANY]
+        bound = [f"{p[0]} . {p[4]} . {p[1]} : {p[2]} . {p[3]}" for p in of_family if p[0] not in ANY]
         key = "inet_proto . inet_service"
         found.append((f"ports{number}", f"{key} : {family} . inet_service", everywhere))
         found.append((f"bound{number}", f"{family} . {key} : {family} . inet_service", bound))

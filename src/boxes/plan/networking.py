@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from boxes.errors import ConfigError, UsageError
 from boxes.network import addresses
+from boxes.network.addresses import ANY
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,7 +41,8 @@ _SHOWN = "none, host, bridge[:NAME], cni:NAME, pasta or ns:PATH"
 
 
 class Port:
-    """A port of the host that leads to one of the container. `address` is one of the host's, or empty for all."""
+    """A port of the host that leads to one of the container. `address` is one of the host's; 0.0.0.0 for all of IPv4,
+    :: for all of IPv6, empty for all."""
 
     __slots__ = ("address", "container", "host", "protocol")
 
@@ -123,11 +125,9 @@ class Request:
         return found
 
     def _check_ports(self) -> None:
-        seen = set()
-        for port in self.ports:
-            if str(port) in seen:
+        for index, port in enumerate(self.ports):
+            if any(_is_same(port, other) for other in self.ports[:index]):
                 self.wrong(PUBLISH, f"port {port} is published twice")
-            seen.add(str(port))
 
 
 NAME_RULE = "a letter or digit, then letters, digits, '_' and '-', at most 32"
@@ -159,6 +159,21 @@ def as_annotations(given: Given) -> dict[str, str]:
     return {annotation(key): ",".join(texts) for key, texts in given.items()}
 
 
+def overlap(one: str, other: str) -> bool:
+    """Whether two addresses that a port is published on have one of the host's in common."""
+    if not one or not other or one == other:
+        return True
+    return (":" in one) == (":" in other) and (one in ANY or other in ANY)
+
+
+def _is_same(one: Port, other: Port) -> bool:
+    """Whether two ports of the host are one. To one address it may lead elsewhere than to all."""
+    if (one.host, one.protocol) != (other.host, other.protocol):
+        return False
+    many = (one.address in ANY) == (other.address in ANY)
+    return many and overlap(one.address, other.address)
+
+
 def _port(text: str) -> Port:
     numbers, slash, protocol = text.partition("/")
     if slash and protocol not in ("tcp", "udp"):
@@ -174,8 +189,6 @@ def _port(text: str) -> Port:
             address = addresses.normal(address)
         except ValueError as error:
             raise ValueError(f"'{text}': {error}") from None
-        if address in ("0.0.0.0", "::"):  # all there are
-            address = ""
     return Port(address, _number(host, text), _number(container, text), protocol or "tcp")
 
 

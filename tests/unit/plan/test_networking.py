@@ -72,8 +72,8 @@ def test_networks_that_mean_nothing(text: str) -> None:
         ("1:65535/udp", ["", 1, 65535, "udp"]),
         ("80:80/tcp", ["", 80, 80, "tcp"]),
         ("127.0.0.1:80:81", ["127.0.0.1", 80, 81, "tcp"]),
-        ("0.0.0.0:80:81", ["", 80, 81, "tcp"]),
-        ("[::]:80:81", ["", 80, 81, "tcp"]),
+        ("0.0.0.0:80:81", ["0.0.0.0", 80, 81, "tcp"]),
+        ("[::]:80:81", ["::", 80, 81, "tcp"]),
         ("[2001:db8:0::1]:80:81/udp", ["2001:db8::1", 80, 81, "udp"]),
     ],
 )
@@ -116,7 +116,10 @@ def test_ports_that_mean_nothing(text: str) -> None:
 
 def test_a_port_is_published_once() -> None:
     asked(**BRIDGE, publish=["80:80", "80:80/udp", "127.0.0.1:80:80"])
-    with pytest.raises(UsageError, match="port 80/tcp is published twice"):
+    asked(**BRIDGE, publish=["0.0.0.0:80:80", "[::]:80:81", "127.0.0.1:80:80"])
+    with pytest.raises(UsageError, match=r"port 0\.0\.0\.0:80/tcp is published twice"):
+        asked(**BRIDGE, publish=["80:80", "0.0.0.0:80:80"])
+    with pytest.raises(UsageError, match="port .*80/tcp is published twice"):
         asked(**BRIDGE, publish=["80:80", "0.0.0.0:80:81"])
 
 

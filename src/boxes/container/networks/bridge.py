@@ -23,7 +23,7 @@ from boxes.linux.nftables import Nftables
 from boxes.linux.rtnetlink import Rtnetlink
 from boxes.network import bridge, leases, names, nft, ports, rules
 from boxes.network.addresses import AF_INET, Subnet, family_of
-from boxes.plan.networking import DEFAULT, IP, NETWORK, PUBLISH, is_domain
+from boxes.plan.networking import DEFAULT, IP, NETWORK, PUBLISH, is_domain, overlap
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -228,7 +228,7 @@ def _check_ports(network: Network, record: dict[str, Any]) -> None:
             raise ConfigError(f"{record['places'][PUBLISH]}: network '{network.name}' has no subnet for {address}")
         shown = f"{record['places'][PUBLISH]}: port {host}/{protocol}"
         for other, holder in held:
-            if other[1] == host and other[3] == protocol and (not address or not other[0] or address == other[0]):
+            if other[1] == host and other[3] == protocol and overlap(address, other[0]):
                 raise StateError(f"{shown} is published by container '{holder}'")
         reason = ports.refusal(address, host, protocol)
         if reason:
