@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/bpf.h>
+#include <linux/capability.h>
 #include <linux/openat2.h>
 #include <linux/sched.h>
 #include <signal.h>
@@ -324,6 +325,20 @@ static PyObject *py_prctl(PyObject *self, PyObject *args) {
     if (!PyArg_ParseTuple(args, "i|kkkk:prctl", &option, &values[0], &values[1], &values[2], &values[3]))
         return NULL;
     return result(prctl(option, values[0], values[1], values[2], values[3]));
+}
+
+/* capset(mask): effective and permitted, of the calling thread; nothing is inheritable */
+static PyObject *py_capset(PyObject *self, PyObject *args) {
+    (void)self;
+    unsigned long long mask;
+    if (!PyArg_ParseTuple(args, "K:capset", &mask))
+        return NULL;
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct data[2] = {
+        {.effective = (unsigned)mask, .permitted = (unsigned)mask},
+        {.effective = (unsigned)(mask >> 32), .permitted = (unsigned)(mask >> 32)},
+    };
+    return result(syscall(SYS_capset, &header, data));
 }
 
 /* prlimit(pid, resource, limits or None) -> (soft, hard) as they were */
@@ -665,6 +680,7 @@ static PyMethodDef methods[] = {
     {"mount", py_mount, METH_VARARGS, NULL},
     {"umount2", py_umount2, METH_VARARGS, NULL},
     {"prctl", py_prctl, METH_VARARGS, NULL},
+    {"capset", py_capset, METH_VARARGS, NULL},
     {"prlimit", py_prlimit, METH_VARARGS, NULL},
     {"close_range", py_close_range, METH_VARARGS, NULL},
     {"sethostname", py_sethostname, METH_VARARGS, NULL},

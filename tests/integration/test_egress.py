@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
@@ -224,3 +225,33 @@ def test_wrong_entry_is_refused_by_flag(box: Runtime, bundle: Bundle, entry: str
 def test_policy_without_a_network_is_refused(box: Runtime, bundle: Bundle) -> None:
     box.run(bundle, "--allow=none").refused("flag --allow: this needs a network")
     box.run(bundle, "--network=host", "--allow=none").refused("flag --allow: this means nothing to the network 'host'")
+
+
+def test_forwarder_has_no_more_rights_than_its_rules_need(box: Runtime, bundle: Bundle) -> None:
+    """And nobody without CAP_SYS_PTRACE on the host looks into it, not even with its user and more rights than it."""
+    container = box.start(bundle.args("/bin/sleep", "100"), *POLICY)
+    record = json.loads((box.root / container.id / "state.json").read_text())["network"]["egress"]
+    pid = record["process"][0]
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    status = dict(line.split(":\t", 1) for line in lines if ":\t" in line)
+    net_admin = f"{1 << 12:016x}"
+    assert [status[f"Cap{name}"] for name in ("Inh", "Prm", "Eff", "Bnd", "Amb")] == [
+        "0" * 16,
+        net_admin,
+        net_admin,
+        "0" * 16,
+        "0" * 16,
+    ]
+    assert status["NoNewPrivs"] == "1"
+    seen = subprocess.run(
+        ["setpriv", "--bounding-set=-sys_ptrace", "--inh-caps=-all", "cat", f"/proc/{pid}/mem"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "Permission denied" in seen.stderr, seen
+    with network_of(container):
+        assert dns.ask("web.example.org").addresses == [WEB]
+        assert reaches(WEB, 443), "it adds to the rules"
+        assert dns.ask("other.example.org").addresses == []
+    wait_until(lambda: (box.root / container.id / "egress.json").exists(), "notes", 5)

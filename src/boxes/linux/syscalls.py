@@ -167,6 +167,11 @@ def prctl(option: int, *arguments: int) -> int:
     return _checked(f"prctl({option}, {arguments})", native.prctl, option, *arguments)
 
 
+def capset(mask: int) -> None:
+    """The effective and permitted capabilities of this thread; none is inheritable."""
+    _checked(f"capset({mask:#x})", native.capset, mask)
+
+
 def prlimit(pid: int, resource: int, limits: tuple[int, int] | None = None) -> tuple[int, int]:
     """The (soft, hard) limits before; sets new ones if given. 2**64 - 1 is RLIM_INFINITY."""
     return _checked(f"prlimit({pid}, {resource}, {limits})", native.prlimit, pid, resource, *(limits or ()))

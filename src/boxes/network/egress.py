@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _signal
+import errno
 
 from boxes import system as os
 from boxes.errors import ServiceError
@@ -144,7 +145,7 @@ def _forward(given: Forwarding, family: str, table: str, fds: list[int], said: i
 
     with open("/proc/self/comm", "w", encoding="ascii") as comm:
         comm.write("box: dns")
-    syscalls.prctl(k.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    _give_up_rights()
     nftables, datagrams, streams = fds
     gate = dns_forwarder.Gate(Nftables(nftables), family, table, Routes())
     resolver = dns_forwarder.Resolver(given.policy, given.servers, gate, Notes(given.notes))
@@ -153,6 +154,24 @@ def _forward(given: Forwarding, family: str, table: str, fds: list[int], said: i
     os.close(said)
     server.run(given.pidfd)
     os._exit(0)
+
+
+def _give_up_rights() -> None:
+    """All but what adds addresses to the rules; an ordinary user's forwarder has that as the owner of the container's
+    user namespace. A process that is not dumpable is not traced by others of its user."""
+    syscalls.prctl(k.PR_SET_DUMPABLE, 0, 0, 0, 0)
+    syscalls.prctl(k.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    syscalls.prctl(k.PR_CAP_AMBIENT, k.PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
+    try:
+        for number in range(64):
+            syscalls.prctl(k.PR_CAPBSET_DROP, number, 0, 0, 0)
+    except OSError as error:  # the kernel has no more; or this process has no right to, nor any to give up
+        if error.errno not in (errno.EINVAL, errno.EPERM):
+            raise
+    try:
+        syscalls.capset(1 << k.CAP_NET_ADMIN)
+    except PermissionError:
+        syscalls.capset(0)
 
 
 class Watch:

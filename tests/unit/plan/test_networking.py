@@ -119,7 +119,7 @@ def test_a_port_is_published_once() -> None:
     asked(**BRIDGE, publish=["0.0.0.0:80:80", "[::]:80:81", "127.0.0.1:80:80"])
     with pytest.raises(UsageError, match=r"port 0\.0\.0\.0:80/tcp is published twice"):
         asked(**BRIDGE, publish=["80:80", "0.0.0.0:80:80"])
-    with pytest.raises(UsageError, match="port .*80/tcp is published twice"):
+    with pytest.raises(UsageError, match=r"port .*80/tcp is published twice"):
         asked(**BRIDGE, publish=["80:80", "0.0.0.0:80:81"])
 
 
