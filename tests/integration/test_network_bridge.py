@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,13 +16,14 @@ from typing import Any
 
 import pytest
 
+from boxes.container import network_cleanup
 from tests.support import lan as lans
 from tests.support.bundle import Bundle
 from tests.support.host import mount, unmount
 from tests.support.lan import HOST, HOST6, OUTSIDE, OUTSIDE6, Lan, listening, of
 from tests.support.marks import not_for, requires
-from tests.support.network import addresses, ip, look
-from tests.support.runtime import Container, Runtime
+from tests.support.network import addresses, devices, ip, look
+from tests.support.runtime import Container, Runtime, wait_until
 
 pytestmark = [requires("root", "nft"), not_for("runc", "crun", reason="they make no networks")]
 
@@ -375,3 +377,43 @@ def test_a_device_of_the_bridges_name_is_not_taken(lan: Lan, box: Runtime, bundl
 def test_a_program_that_is_not_there_leaves_nothing(lan: Lan, box: Runtime, bundle: Bundle) -> None:
     box.run(bundle.args("/nonexistent"), "--network", "bridge", "-p", "8080:80").refused("/nonexistent")
     lan.settle()
+
+
+def test_deleting_by_force_what_is_gone_leaves_nothing_of_networks(on: Make, lan: Lan, box: Runtime) -> None:
+    """At once: not when a process of its own has come to it."""
+    one = on("-p", "8080:80")
+    one.delete()
+    assert lan.left(), "else nothing is tested"
+    one.delete()
+    assert lan.left() == []
+
+
+def test_leases_of_containers_whose_directory_was_removed_can_be_freed(on: Make, lan: Lan, box: Runtime) -> None:
+    box("network", "create", "other").ok()
+    one, two = on("-p", "8080:80", network="bridge:other"), on(network="bridge:other")
+    box("network", "rm", "--force", "other").refused("is in use, by", one.container.id, two.container.id)
+    os.kill(one.pid, signal.SIGKILL)
+    wait_until(lambda: one.record["veth"] not in devices(), "the device has gone")
+    directory, aside = box.root / one.container.id, box.directory / "aside"
+    directory.rename(aside)
+    box("network", "rm", "other").refused("is in use, by", one.container.id, "box network rm --force other")
+    box("network", "rm", "-f", "other").refused(f"is in use, by '{two.container.id}'")
+    on("-p", "8080:80").delete()
+    two.container.kill("KILL")
+    wait_until(lambda: two.record["veth"] not in devices(), "the device has gone")
+    box("network", "rm", "--force", "other").ok()
+    assert "other" not in box("network", "ls").ok().out
+    aside.rename(directory)
+    one.delete()
+    two.delete()
+
+
+def test_a_process_that_cannot_be_made_does_not_stop_delete(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fork() -> int:
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr("boxes.container.network_cleanup.os.fork", fork)
+    said: list[str] = []
+    monkeypatch.setattr("boxes.container.network_cleanup.log.warning", said.append)
+    network_cleanup.start()
+    assert "no process" in said[0]

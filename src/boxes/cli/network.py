@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from boxes.cli.options import INT, MANY, Command, Option
+from boxes.cli.options import FLAG, INT, MANY, Command, Option
 from boxes.cli.output import table, write
 from boxes.errors import UsageError
 
@@ -21,6 +21,7 @@ COMMAND = Command(
     options=(
         Option("subnet", "for create: a subnet, of each family at most one", kind=MANY, metavar="CIDR"),
         Option("mtu", "for create: the largest packet, in bytes; else as the host has", kind=INT, metavar="N"),
+        Option("force", "for rm: although containers have leases that are gone, or have ended", short="f", kind=FLAG),
         Option("format", "for ls: how to print them", default="table", metavar="FORMAT", choices=("table", "json")),
     ),
     least=1,
@@ -37,6 +38,8 @@ def run(call: Call) -> int:
         raise UsageError(f"usage: box network {COMMAND.usage}")
     if action != "create" and (call.options.many("subnet") or call.options.integer("mtu") is not None):
         raise UsageError("--subnet and --mtu belong to 'box network create'")
+    if action != "rm" and call.options.flag("force"):
+        raise UsageError("--force belongs to 'box network rm'")
     {"ls": _list, "create": _create, "inspect": _inspect, "rm": _remove}[action](call, names)
     return 0
 
@@ -74,4 +77,4 @@ def _remove(call: Call, names: list[str]) -> None:
     from boxes.container import network_admin
 
     for name in names:
-        network_admin.remove(name)
+        network_admin.remove(name, force=call.options.flag("force"))

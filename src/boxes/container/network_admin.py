@@ -9,6 +9,7 @@ from boxes.container.network_records import Lock, Network
 from boxes.container.networks import bridge as driver
 from boxes.errors import BoxesError, ConfigError, ExistsError, NotFoundError, StateError, UsageError, refused
 from boxes.linux.rtnetlink import Rtnetlink
+from boxes.network import bridge as device
 from boxes.network import leases
 from boxes.network.addresses import AF_INET, AF_INET6, Subnet
 from boxes.plan.networking import DEFAULT, NAME_RULE, is_name
@@ -113,8 +114,11 @@ def _check_others(subnets: list[Subnet], name: str) -> None:
             raise ExistsError(f"the bridge of network '{name}' would have the name of that of '{other}'")
 
 
-def remove(name: str) -> None:
-    """Forget a network that nobody is on."""
+def remove(name: str, *, force: bool = False) -> None:
+    """Forget a network that nobody is on. By force, leases count for nothing of containers that are there no more, or
+    have no process."""
+    if force:
+        _free(name)
     _sweep()
     with Lock():
         if not is_name(name) or not records.exists(name):
@@ -122,13 +126,38 @@ def remove(name: str) -> None:
         network = records.in_use(name)
         if network is not None and network.members:
             holders = ", ".join(sorted(f"'{member['id']}'" for member in network.members.values())[:5])
-            raise StateError(f"network '{name}' is in use, by {holders}")
+            hint = f"box network rm --force {name}" if _gone(network) else None
+            raise StateError(f"network '{name}' is in use, by {holders}", hint=hint)
         if name == DEFAULT:
             return  # it is gone with the last one that used it
         try:
             records.undefine(name)
         except OSError as error:
             raise refused("cannot remove the network", error) from error
+
+
+def _free(name: str) -> None:
+    with Lock() as lock:
+        network = records.in_use(name) if is_name(name) else None
+        if network is None:
+            return
+        for member in _gone(network):
+            log.warning(f"container '{member['id']}' ({member['directory']}) is taken off network '{name}'")
+            driver.leave(network, member, lock)
+
+
+def _gone(network: Network) -> list[dict[str, Any]]:
+    """Those whose network namespace has gone: they have no process, perhaps no directory either. This is asked of the
+    device, which the kernel removes with the namespace: a directory may be in another mount namespace."""
+    route = Rtnetlink()
+    try:
+        return [
+            {**member, "token": token}
+            for token, member in network.members.items()
+            if not device.is_attached(route, member["veth"])
+        ]
+    finally:
+        route.close()
 
 
 def _sweep() -> None:

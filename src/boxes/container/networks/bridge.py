@@ -301,15 +301,15 @@ def release(record: dict[str, Any]) -> None:
             if network is None:
                 records.forget(name)
                 return
-            _leave(network, record, lock)
+            leave(network, record, lock)
         except OSError as error:
             raise refused(f"cannot take the container off network '{name}'", error) from error
     if network.leaving or not network.members:
         network_cleanup.start()
 
 
-def _leave(network: Network, record: dict[str, Any], lock: Lock) -> None:
-    """The lease last: until then the addresses and ports are nobody else's."""
+def leave(network: Network, record: dict[str, Any], lock: Lock) -> None:
+    """The lease last: until then the addresses and ports are nobody else's. Of `record`: token, veth and ports."""
     member = network.members.pop(record["token"], None)
     if member is None:
         return
