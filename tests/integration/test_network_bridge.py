@@ -10,6 +10,7 @@ import json
 import os
 import signal
 import socket
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -417,3 +418,36 @@ def test_a_process_that_cannot_be_made_does_not_stop_delete(monkeypatch: pytest.
     monkeypatch.setattr("boxes.container.network_cleanup.log.warning", said.append)
     network_cleanup.start()
     assert "no process" in said[0]
+
+
+@pytest.mark.parametrize("docker", [False, True])
+def test_a_host_that_drops_what_is_forwarded_is_warned_of_with_what_helps(on: Make, lan: Lan, docker: bool) -> None:
+    """As dockerd has it, and another. What the warnings say is done then."""
+    mine = "table inet mine { chain last { type filter hook forward priority 9; policy drop; }; }"
+    of_docker = ("iptables -N DOCKER-USER", "iptables -A FORWARD -j DOCKER-USER") if docker else ()
+    for command in (*of_docker, "iptables -P FORWARD DROP", f"nft '{mine}'"):
+        subprocess.run(["sh", "-ec", command], check=True)
+    lan.rules = lans.ruleset()
+    one, two = on("-p", "8080:80"), on()
+    remedies = _remedies(one)
+    assert len(remedies) == 2
+    assert ("DOCKER-USER" in "".join(remedies)) == docker
+    assert _remedies(two) == [], "once"
+    with listening(80, one.pid) as listener:
+        with lan.outside():
+            assert not listener.is_reached(HOST, 8080)
+        one.delete()
+        two.delete()
+        lan.settle()
+    for command in remedies:
+        subprocess.run(["sh", "-ec", command], check=True)
+    lan.rules = lans.ruleset()
+    one = on("-p", "8080:80")
+    assert _remedies(one) == []
+    with listening(80, one.pid) as listener, lan.outside():
+        assert listener.met(HOST, 8080) == OUTSIDE
+
+
+def _remedies(one: On) -> list[str]:
+    said = one.container.errors.read_text().splitlines()
+    return [line.split("lets them through: ")[1] for line in said if "drops what is forwarded" in line]

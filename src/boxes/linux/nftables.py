@@ -5,16 +5,17 @@ from __future__ import annotations
 import errno
 from _struct import pack
 
-from boxes.linux.netlink import Netlink, attribute
+from boxes.linux.netlink import Netlink, attribute, attributes, string
 
 _NETLINK_NETFILTER = 12
 _NESTED = 0x8000
-FAMILIES = {"inet": 1, "netdev": 5}  # <linux/netfilter.h>
+FAMILIES = {"inet": 1, "ip": 2, "netdev": 5, "ip6": 10}  # <linux/netfilter.h>
 
 # <linux/netfilter/nfnetlink.h>
 _SUBSYSTEM = 10
 _BATCH_BEGIN, _BATCH_END = 16, 17
 _GET_TABLE, _DELETE_TABLE = _SUBSYSTEM << 8 | 1, _SUBSYSTEM << 8 | 2
+_GET_CHAIN = _SUBSYSTEM << 8 | 4
 _NEW_ELEMENT, _DELETE_ELEMENT = _SUBSYSTEM << 8 | 12, _SUBSYSTEM << 8 | 14
 
 _TABLE_NAME = 1
@@ -22,6 +23,9 @@ _LIST_TABLE, _LIST_SET, _LIST_ELEMENTS = 1, 2, 3
 _LIST_ELEMENT = 1
 _KEY, _TIMEOUT = 1, 4
 _VALUE = 1
+_CHAIN_TABLE, _CHAIN_NAME, _CHAIN_HOOK, _CHAIN_POLICY = 1, 3, 4, 5
+_HOOK_NUMBER = 1
+_DROP = pack(">I", 0)  # NF_DROP
 
 
 class Nftables(Netlink):
@@ -37,6 +41,17 @@ class Nftables(Netlink):
         except FileNotFoundError:
             return False
         return True
+
+    def dropping(self, hook: int) -> list[tuple[str, str, str]]:
+        """The chains at a hook, a number of <linux/netfilter.h>, whose policy is to drop: family, table, name."""
+        found = []
+        names = {number: name for name, number in FAMILIES.items()}
+        for message in self.dump(_GET_CHAIN, pack("=BBH", 0, 0, 0), call="NFT_MSG_GETCHAIN"):
+            chain = attributes(message.body, 4)
+            number = attributes(chain.get(_CHAIN_HOOK, b"")).get(_HOOK_NUMBER)
+            if number == pack(">I", hook) and chain.get(_CHAIN_POLICY) == _DROP and message.body[0] in names:
+                found.append((names[message.body[0]], string(chain[_CHAIN_TABLE]), string(chain[_CHAIN_NAME])))
+        return found
 
     def delete_table(self, family: str, table: str) -> bool:
         """With all that is in it. Whether there was one."""

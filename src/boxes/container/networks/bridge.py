@@ -90,6 +90,8 @@ def prepare(record: dict[str, Any], save: Callable[[], None]) -> Callable[[], No
         if transaction is not None:
             transaction.tell(_rules(network, change))
         os.write_file(f"{record['directory']}/resolv.conf", names.resolver(record["servers"]))
+        if change == _MADE:
+            _warn_of_drops(network)
     except BaseException:
         if transaction is not None:
             transaction.close()
@@ -97,6 +99,16 @@ def prepare(record: dict[str, Any], save: Callable[[], None]) -> Callable[[], No
     finally:
         lock.close()
     return (lambda: None) if transaction is None else lambda: _complete(transaction, record)
+
+
+def _warn_of_drops(network: Network) -> None:
+    """When it comes into use, not for each container."""
+    from boxes.network import firewall
+
+    try:
+        firewall.warn_of_drops(["ip" if subnet.family == AF_INET else "ip6" for subnet in network.subnets])
+    except OSError as error:
+        log.debug(f"ignoring: {error}")
 
 
 def _complete(transaction: nft.Transaction, record: dict[str, Any]) -> None:
