@@ -7,7 +7,6 @@ add. What iptables-legacy has is not seen.
 
 from __future__ import annotations
 
-from boxes import log
 from boxes.linux.nftables import Nftables
 from boxes.network import nft
 from boxes.network.rules import BRIDGES
@@ -18,14 +17,15 @@ _OF_DOCKER = "DOCKER-USER"  # dockerd leaves it to who administers the host
 _LONGEST = 10  # seconds
 
 
-def warn_of_drops(families: list[str]) -> None:
-    """Log a warning for each chain of these families, ip or ip6, that drops what no rule accepts, where its table has
-    none for our bridges. Raises OSError."""
+def warnings(families: list[str]) -> list[str]:
+    """What to say of each chain of these families, ip or ip6, that drops what no rule accepts, where its table has none
+    for our bridges. Raises OSError."""
     tables = Nftables()
     try:
         found = tables.dropping(_FORWARD)
     finally:
         tables.close()
+    said = []
     for family, table, chain in found:
         if family in ("inet", *families):
             rules = _listed(family, table)
@@ -33,7 +33,8 @@ def warn_of_drops(families: list[str]) -> None:
                 text = (
                     f"the host drops what is forwarded ({family} {table} {chain}), perhaps also from and to containers"
                 )
-                log.warning(f"{text}; this lets them through: {_remedy(family, table, chain, rules)}")
+                said.append(f"{text}; this lets them through: {_remedy(family, table, chain, rules)}")
+    return said
 
 
 def _listed(family: str, table: str) -> str:

@@ -106,7 +106,9 @@ def _warn_of_drops(network: Network) -> None:
     from boxes.network import firewall
 
     try:
-        firewall.warn_of_drops(["ip" if subnet.family == AF_INET else "ip6" for subnet in network.subnets])
+        families = ["ip" if subnet.family == AF_INET else "ip6" for subnet in network.subnets]
+        for text in firewall.warnings(families):
+            log.warning(text)
     except OSError as error:
         log.debug(f"ignoring: {error}")
 
