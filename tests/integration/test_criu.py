@@ -83,7 +83,6 @@ def test_a_dump_upon_an_earlier_one(box: Runtime, bundle: Bundle, directory: Pat
     container = counting(box, bundle)
     checkpoint(container, directory / "first", "--pre-dump")
     assert container.status == "running"
-    (directory / "second").mkdir()
     checkpoint(container, directory / "second", "--parent-path", "../first")
     last = last_number(container)
     assert int(restored(box, bundle, directory / "second").readline()) == last + 1

@@ -49,7 +49,8 @@ def _check_parent(asked: CriuOptions) -> None:
         return
     if parent.startswith("/"):
         raise UsageError(f"flag --parent-path: '{parent}' is not relative to --image-path")
-    if not os.isdir(f"{asked.image_path}/{parent}"):
+    found = f"{asked.image_path}/{parent}"
+    if not os.isdir(found if os.isdir(asked.image_path) else os.abspath(found)):  # it may have yet to be made
         raise UsageError(f"flag --parent-path: there is no directory '{asked.image_path}/{parent}'")
 
 
