@@ -20,7 +20,7 @@ from tests.support.criu import (
     run_with,
 )
 from tests.support.marks import not_for, requires
-from tests.support.runtime import ENVIRONMENT, Runtime
+from tests.support.runtime import ENVIRONMENT, Container, Runtime
 
 pytestmark = [requires("criu"), not_for("crun", reason="the distribution's is made without CRIU")]
 
@@ -30,16 +30,23 @@ def _criu_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(ENVIRONMENT, "PATH", f"{Path(host.criu()).parent}:{ENVIRONMENT['PATH']}")
 
 
+def mounted_in(container: Container) -> list[str]:
+    rows = Path(f"/proc/{container.pid}/mountinfo").read_text().splitlines()
+    return sorted(row.split()[4] for row in rows)
+
+
 @not_for("runc", reason="nsdelegate and memory_recursiveprot are gone after it")
 def test_the_host_keeps_the_options_of_its_cgroup_mounts(box: Runtime, bundle: Bundle, directory: Path) -> None:
     before = cgroup_mounts()
     assert before
     container = counting(box, bundle)
+    inside = mounted_in(container)
     checkpoint(container, directory / "running", "--leave-running")
     assert cgroup_mounts() == before
     checkpoint(container, directory / "ended")
-    restored(box, bundle, directory / "ended")
+    again = restored(box, bundle, directory / "ended")
     assert cgroup_mounts() == before
+    assert mounted_in(again) == inside
 
 
 @requires("cgroup2")

@@ -31,6 +31,7 @@ def test_the_restored_container_is_in_a_scope(box: Runtime, bundle: Bundle, dire
 
 Podman = Callable[..., str]
 RUNC = "/usr/sbin/runc"
+SCRIPT = "i=0; while :; do i=$((i+1)); echo $i > /dev/shm/count; sleep 0.1; done"
 
 
 @pytest.fixture(params=["box", "runc"])
@@ -44,14 +45,13 @@ def podman(request: pytest.FixtureRequest, box: Runtime, bundle: Bundle) -> Iter
         assert done.returncode == 0, f"{command}: {done.stderr}{done.stdout}"
         return done.stdout
 
-    script = "i=0; while :; do i=$((i+1)); echo $i > /dev/shm/count; sleep 0.1; done"
     before = cgroup_mounts()
     with cgroup_options_kept():
-        call("run", "-d", "--name", "bt", "--network", "none", "--rootfs", str(bundle.rootfs), "/bin/sh", "-c", script)
+        call("run", "-d", "--name", "bt", "--network", "none", "--rootfs", str(bundle.rootfs), "/bin/sh", "-c", SCRIPT)
         try:
             yield call
         finally:
-            call("rm", "--force", "--time", "0", "bt")
+            call("rm", "--force", "--ignore", "--time", "0", "bt")
         if request.param == "box":
             assert cgroup_mounts() == before
 
@@ -68,3 +68,19 @@ def test_podman_leaves_it_running_upon_an_earlier_dump(podman: Podman) -> None:
     podman("container", "checkpoint", "--pre-checkpoint", "bt")
     podman("container", "checkpoint", "--with-previous", "--leave-running", "bt")
     assert podman("ps", "--format", "{{.Names}}").strip() == "bt"
+
+
+def test_podman_moves_it_by_an_archive(podman: Podman, bundle: Bundle, directory: Path) -> None:
+    archive = str(directory / "root.tar")
+    subprocess.run(["tar", "-C", str(bundle.rootfs), "-cf", archive, "."], check=True)
+    podman("import", "--quiet", archive, "bt-image")
+    try:
+        podman("rm", "--force", "--time", "0", "bt")
+        podman("run", "-d", "--name", "bt", "--network", "none", "bt-image", "/bin/sh", "-c", SCRIPT)
+        podman("container", "checkpoint", "--export", f"{directory}/archive.tar", "bt")
+        podman("rm", "bt")
+        podman("container", "restore", "--import", f"{directory}/archive.tar")
+        assert int(podman("exec", "bt", "/bin/cat", "/dev/shm/count")) > 1
+        podman("rm", "--force", "--time", "0", "bt")
+    finally:
+        podman("rmi", "--force", "bt-image")
