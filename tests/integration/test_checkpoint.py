@@ -131,6 +131,16 @@ def test_work_path_has_the_log(box: Runtime, bundle: Bundle, criu: FakeCriu, ima
     assert container.status == "running"
 
 
+def test_the_images_may_be_new_beside_their_parent(box: Runtime, bundle: Bundle, criu: FakeCriu, images: Path) -> None:
+    criu.rules(features={"track_memory": True})
+    sleeping(box, bundle)
+    new = images.parent / "new"
+    dump(box, bundle, criu, "--image-path", str(new), "--parent-path", "../missing").refused("there is no directory")
+    assert not new.exists()
+    dump(box, bundle, criu, "--image-path", str(new), "--parent-path", "../images").ok()
+    assert criu.requests(DUMP)[-1]["options"]["parent_image"] == "../images"
+
+
 @pytest.mark.parametrize(
     ("flags", "words"),
     [

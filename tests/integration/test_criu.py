@@ -14,12 +14,10 @@ import pytest
 
 from tests.support import host
 from tests.support.bundle import Bundle
+from tests.support.criu import COUNT, cgroups_of, checkpoint, counting, last_number, restored, run_with
 from tests.support.marks import not_for, requires
-from tests.support.runtime import ENVIRONMENT, Container, Runtime, read_line, wait_until
+from tests.support.runtime import ENVIRONMENT, Runtime, read_line, wait_until
 from tests.support.terminal import ConsoleSocket
-
-COUNT = "i=0; while :; do i=$((i+1)); echo $i; sleep 0.1; done"
-
 
 pytestmark = [requires("criu"), not_for("crun", reason="the distribution's is made without CRIU")]
 
@@ -32,37 +30,6 @@ def _criu_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def images(directory: Path) -> Path:
     return directory / "images"
-
-
-def counting(box: Runtime, bundle: Bundle, script: str = COUNT) -> Container:
-    container = box.start(bundle.shell(script))
-    for expected in ("1", "2", "3"):
-        assert container.readline() == expected
-    return container
-
-
-def last_number(container: Container) -> int:
-    return int(["3", *container.output().split()][-1])
-
-
-def cgroups_of(container: Container) -> set[str]:
-    """Where it is, but for hierarchies that are not mounted, in which all is at the root."""
-    lines = Path(f"/proc/{container.pid}/cgroup").read_text().splitlines()
-    return {line.partition(":")[2] for line in lines if not line.endswith(":/")}
-
-
-def checkpoint(container: Container, images: Path, *flags: str) -> None:
-    log = images / "dump.log"
-    result = container.runtime("checkpoint", "--image-path", str(images), *flags, container.id, timeout=50)
-    assert result.code == 0, f"{result.err}\n{log.read_text()[-4000:] if log.exists() else ''}"
-
-
-def restored(box: Runtime, bundle: Bundle, images: Path, *flags: str) -> Container:
-    try:
-        return box.create(bundle, "--detach", "--image-path", str(images), *flags, verb="restore")
-    except AssertionError as error:
-        log = images / "restore.log"
-        raise AssertionError(f"{error}\n{log.read_text()[-6000:] if log.exists() else ''}") from None
 
 
 def test_a_counter_goes_on_where_it_was(box: Runtime, bundle: Bundle, images: Path) -> None:
@@ -116,7 +83,6 @@ def test_a_dump_upon_an_earlier_one(box: Runtime, bundle: Bundle, directory: Pat
     container = counting(box, bundle)
     checkpoint(container, directory / "first", "--pre-dump")
     assert container.status == "running"
-    (directory / "second").mkdir()
     checkpoint(container, directory / "second", "--parent-path", "../first")
     last = last_number(container)
     assert int(restored(box, bundle, directory / "second").readline()) == last + 1
@@ -216,13 +182,6 @@ def test_a_terminal(box: Runtime, bundle: Bundle, images: Path, directory: Path)
     server.close()
     assert int(os.read(master, 100).split()[0]) > 1
     os.close(master)
-
-
-def run_with(box: Runtime, out: int, *args: str) -> None:
-    """A command that leaves a process behind, with this as its standard output and error."""
-    command = box.command(*args)
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=ENVIRONMENT, timeout=50)
-    assert done.returncode == 0, f"{command} failed with {done.returncode}"
 
 
 def test_streams_that_are_files_of_the_host(box: Runtime, bundle: Bundle, images: Path, directory: Path) -> None:
@@ -360,26 +319,3 @@ def test_lazy_pages(box: Runtime, bundle: Bundle, images: Path, directory: Path)
         pages.wait()
         for fd in (reader, writer):
             os.close(fd)
-
-
-@not_for("crun", reason="its images are its own")
-def test_images_are_exchanged_with_runc(box: Runtime, bundle: Bundle, images: Path) -> None:
-    bundle.mount("/data", "bind", bundle.host_directory(text="outside"), "bind")
-    bundle.linux["maskedPaths"] = ["/proc/keys"]
-    runc = Runtime(Path("/usr/sbin/runc"), box.directory / "runc")
-    runc.directory.mkdir()
-    reader, writer = os.pipe()
-    try:
-        # runc leaves files of the host's that are streams to CRIU, which refuses them.
-        args = runc.bundle_args(bundle.shell(COUNT), "--detach")
-        run_with(runc, writer, "run", *args)
-        assert os.read(reader, 1) == b"1"
-        runc("checkpoint", "--image-path", str(images), bundle.id).ok()
-        run_with(box, writer, "restore", "--image-path", str(images), *box.bundle_args(bundle, "--detach"))
-        box("checkpoint", "--image-path", str(images), bundle.id).ok()
-        run_with(runc, writer, "restore", "--image-path", str(images), *args)
-        assert runc.state(bundle.id)["status"] == "running"
-    finally:
-        runc.close()
-        os.close(reader)
-        os.close(writer)

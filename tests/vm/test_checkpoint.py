@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import pytest
+
 from tests.support.bundle import Bundle
+from tests.support.criu import COUNT, cgroup_mounts, cgroup_options_kept
+from tests.support.marks import requires
 from tests.support.runtime import Runtime
 
-COUNT = "i=0; while :; do i=$((i+1)); echo $i; sleep 0.1; done"
+pytestmark = requires("criu")
 
 
 def test_the_restored_container_is_in_a_scope(box: Runtime, bundle: Bundle, directory: Path) -> None:
@@ -24,19 +29,58 @@ def test_the_restored_container_is_in_a_scope(box: Runtime, bundle: Bundle, dire
     assert again.state()["systemd-scope"] == os.path.basename(cgroup.strip())
 
 
-def test_podman_checkpoints_and_restores(box: Runtime, bundle: Bundle, directory: Path) -> None:
-    def podman(*args: str) -> str:
-        command = ["nsenter", "-t", "1", "-m", "podman", "--events-backend", "file", "--runtime", str(box.path), *args]
+Podman = Callable[..., str]
+RUNC = "/usr/sbin/runc"
+SCRIPT = "i=0; while :; do i=$((i+1)); echo $i > /dev/shm/count; sleep 0.1; done"
+
+
+@pytest.fixture(params=["box", "runc"])
+def podman(request: pytest.FixtureRequest, box: Runtime, bundle: Bundle) -> Iterator[Podman]:
+    """`podman ARGUMENTS`, with a container `bt` that counts in /dev/shm/count; runc is there to compare."""
+    runtime = str(box.path) if request.param == "box" else RUNC
+
+    def call(*args: str) -> str:
+        command = ["nsenter", "-t", "1", "-m", "podman", "--events-backend", "file", "--runtime", runtime, *args]
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=55)
         assert done.returncode == 0, f"{command}: {done.stderr}{done.stdout}"
         return done.stdout
 
-    script = "i=0; while :; do i=$((i+1)); echo $i > /dev/shm/count; sleep 0.1; done"
-    podman("run", "-d", "--name", "bt", "--network", "none", "--rootfs", str(bundle.rootfs), "/bin/sh", "-c", script)
+    before = cgroup_mounts()
+    with cgroup_options_kept():
+        call("run", "-d", "--name", "bt", "--network", "none", "--rootfs", str(bundle.rootfs), "/bin/sh", "-c", SCRIPT)
+        try:
+            yield call
+        finally:
+            call("rm", "--force", "--ignore", "--time", "0", "bt")
+        if request.param == "box":
+            assert cgroup_mounts() == before
+
+
+def test_podman_checkpoints_and_restores(podman: Podman) -> None:
+    podman("container", "checkpoint", "bt")
+    assert podman("ps", "--format", "{{.Names}}").strip() == ""
+    podman("container", "restore", "bt")
+    assert podman("ps", "--format", "{{.Names}}").strip() == "bt"
+    assert int(podman("exec", "bt", "/bin/cat", "/dev/shm/count")) > 1
+
+
+def test_podman_leaves_it_running_upon_an_earlier_dump(podman: Podman) -> None:
+    podman("container", "checkpoint", "--pre-checkpoint", "bt")
+    podman("container", "checkpoint", "--with-previous", "--leave-running", "bt")
+    assert podman("ps", "--format", "{{.Names}}").strip() == "bt"
+
+
+def test_podman_moves_it_by_an_archive(podman: Podman, bundle: Bundle, directory: Path) -> None:
+    archive = str(directory / "root.tar")
+    subprocess.run(["tar", "-C", str(bundle.rootfs), "-cf", archive, "."], check=True)
+    podman("import", "--quiet", archive, "bt-image")
     try:
-        podman("container", "checkpoint", "bt")
-        assert podman("ps", "--format", "{{.Names}}").strip() == ""
-        podman("container", "restore", "bt")
-        assert int(podman("exec", "bt", "/bin/cat", "/dev/shm/count")) > 1
-    finally:
         podman("rm", "--force", "--time", "0", "bt")
+        podman("run", "-d", "--name", "bt", "--network", "none", "bt-image", "/bin/sh", "-c", SCRIPT)
+        podman("container", "checkpoint", "--export", f"{directory}/archive.tar", "bt")
+        podman("rm", "bt")
+        podman("container", "restore", "--import", f"{directory}/archive.tar")
+        assert int(podman("exec", "bt", "/bin/cat", "/dev/shm/count")) > 1
+        podman("rm", "--force", "--time", "0", "bt")
+    finally:
+        podman("rmi", "--force", "bt-image")

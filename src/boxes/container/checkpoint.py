@@ -49,7 +49,8 @@ def _check_parent(asked: CriuOptions) -> None:
         return
     if parent.startswith("/"):
         raise UsageError(f"flag --parent-path: '{parent}' is not relative to --image-path")
-    if not os.isdir(f"{asked.image_path}/{parent}"):
+    found = f"{asked.image_path}/{parent}"
+    if not os.isdir(found if os.isdir(asked.image_path) else os.abspath(found)):  # it may have yet to be made
         raise UsageError(f"flag --parent-path: there is no directory '{asked.image_path}/{parent}'")
 
 
@@ -61,7 +62,7 @@ def _checkpoint(place: Place, journal: dict[str, Any], asked: CriuOptions) -> No
     check_version()
     _check_features(asked)
     with images.Images(asked, making=True, shared=facts.has_own("user")) as directories:
-        request = plan.dump(asked) | directories.options()
+        request = plan.dump(asked)
         request |= {"pid": journal["pid"], "root": journal["rootfs"], "config_file": images.config_file(config)}
         request |= {"freeze_cgroup": _freezer(journal)}
         streams = _Streams(journal["pid"], 3 + options["preserve"])
@@ -69,7 +70,10 @@ def _checkpoint(place: Place, journal: dict[str, Any], asked: CriuOptions) -> No
         request["external"] += streams.external
         if not asked.pre_dump:
             _write(directories, streams.names)
-        with Service() as service:
+        yard = images.cgroup_yard(place)
+        request["cgroup_yard"] = yard and yard.directory
+        with Service(yard=yard) as service:
+            request |= directories.options_for(service.pid)
             response = service.ask(PRE_DUMP if asked.pre_dump else DUMP, request)
         if not response.get("success"):
             raise directories.failure("checkpoint the container", "dump.log", response)

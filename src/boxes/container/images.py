@@ -5,7 +5,9 @@ from __future__ import annotations
 import fcntl
 
 from boxes import system as os
+from boxes.cgroups import layout
 from boxes.criu import log as criu_log
+from boxes.criu.service import CgroupYard
 from boxes.errors import BoxesError, ConfigError, ServiceError, StateError, UnsupportedError, UsageError, refused
 from boxes.linux import procfs
 from boxes.linux.fd import Fds
@@ -15,6 +17,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from boxes.container.store import Place
     from boxes.plan.checkpoint import CriuOptions, Mounted
 
 # What the process had as its first descriptors: a JSON list of texts, as runc writes it.
@@ -54,12 +57,9 @@ class Images:
             text = f"CRIU cannot restore from '{self.path}' in a user namespace, as only its owner can search it"
             raise StateError(text, path=self.path, hint="chmod o+x; the images themselves stay as they are")
 
-    def options(self) -> dict[str, Any]:
-        return {"images_dir_fd": self.fd, "work_dir_fd": self.work_fd}
-
     def options_for(self, pid: int) -> dict[str, Any]:
-        """The same for a process in a mount namespace of its own, which mounts below its working directory: what it is
-        in has to be of its namespace."""
+        """For CRIU in a mount namespace of its own, which mounts below its working directory: what it is in has to be
+        of its namespace."""
         try:
             fds = [
                 self._fds.add(os.open(f"/proc/{pid}/root{_real_path(fd)}", _FLAGS)) for fd in (self.fd, self.work_fd)
@@ -118,6 +118,14 @@ def config_file(config: dict[str, Any]) -> str | None:
         pointer = f"/annotations/{plan.CONFIG_ANNOTATION}"
         raise ConfigError(f"there is no file '{named}'", pointer=pointer, path=named)
     return named or None
+
+
+def cgroup_yard(place: Place) -> CgroupYard | None:
+    """On v2, over the container's own directory, of which CRIU needs nothing; on v1 it mounts hierarchies itself."""
+    found = layout.detect()
+    if found.kind != "unified" or found.hierarchies[0].root != "/":
+        return None
+    return CgroupYard(place.path, found.hierarchies[0].mount_point)
 
 
 def mountinfo(pid: int) -> list[Mounted]:

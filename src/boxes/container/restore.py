@@ -146,7 +146,8 @@ class Restoration(Creation):
     # CRIU
 
     def _restore(self) -> None:
-        with Service(self.given, self.rootfs) as service:
+        self.yard = images.cgroup_yard(self.place)
+        with Service(self.given, self.rootfs, self.yard) as service:
             if self.cgroups.needs_process:
                 self.cgroup_begun = True
                 self.cgroups.announce(service.pid, self.limits)
@@ -176,7 +177,7 @@ class Restoration(Creation):
     def _request(self, pid: int) -> dict[str, Any]:
         request = plan.restore(self.asked) | self.images.options_for(pid)
         request |= {"root": self.rootfs, "config_file": self.config_file, "join_namespaces": self.joined}
-        request["external"] = self._external()
+        request |= {"external": self._external(), "cgroup_yard": self.yard and self.yard.directory}
         fds = numbers(len(self.names))
         request["inherit_fds"] = [{"key": name, "fd": fd} for name, fd in zip(self.names, fds, strict=True)]
         if self.asked.manage_cgroups_mode != "ignore" and self.cgroups.directories:

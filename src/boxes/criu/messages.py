@@ -50,6 +50,7 @@ OPTIONS: Table = {
     "config_file": (51, str),
     "tcp_close": (52, bool),
     "lsm_profile": (53, str),
+    "cgroup_yard": (60, str),
     "lsm_mount_context": (63, str),
     "network_lock": (64, int),
 }

@@ -36,19 +36,37 @@ def program() -> str:
     raise UnsupportedError("there is no 'criu' in $PATH, which checkpoints are made by", hint=_HINT)
 
 
+class CgroupYard:
+    """What criu(8) calls so: a directory with each hierarchy of cgroups under its name, here the one of v2. Without it
+    CRIU mounts cgroup2 itself, with no options, and they are those of all mounts of it: the host would lose its own."""
+
+    def __init__(self, directory: str, hierarchy: str) -> None:
+        self.directory = directory
+        self._hierarchy = hierarchy
+
+    def mount(self) -> None:
+        """Over the directory, in a mount namespace of CRIU's. Raises OSError."""
+        syscalls.mount("tmpfs", self.directory, "tmpfs", k.MS_NOSUID | k.MS_NODEV | k.MS_NOEXEC, "mode=755")
+        os.mkdir(f"{self.directory}/unified")
+        syscalls.mount(self._hierarchy, f"{self.directory}/unified", None, k.MS_BIND)
+
+
 class Service:
     """A process of CRIU's. `inherited` are descriptors that it gets as numbers 4, 5, …; `root` is to be a mount of its
-    own, as a restored tree needs, in a mount namespace that ends with it."""
+    own, as a restored tree needs, and `yard` a directory in which it finds cgroups, both in a mount namespace that
+    ends with it."""
 
-    def __init__(self, inherited: list[int] | None = None, root: str | None = None) -> None:
+    def __init__(
+        self, inherited: list[int] | None = None, root: str | None = None, yard: CgroupYard | None = None
+    ) -> None:
         path = program()
         self._fds = Fds()
         self.output = self._fds.add(os.memfd_create("criu", os.MFD_CLOEXEC))
         self.socket, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC)
         try:
-            self.pid, self._pidfd = syscalls.clone3(k.CLONE_NEWNS if root else 0)
+            self.pid, self._pidfd = syscalls.clone3(k.CLONE_NEWNS if root or yard else 0)
             if self.pid == 0:
-                self._become(path, theirs.fileno(), inherited or [], root)
+                self._become(path, theirs.fileno(), inherited or [], root, yard)
             self._fds.add(self._pidfd)
         except OSError as error:
             self.close()
@@ -56,12 +74,17 @@ class Service:
         finally:
             theirs.close()
 
-    def _become(self, path: str, socket: int, inherited: list[int], root: str | None) -> NoReturn:
+    def _become(
+        self, path: str, socket: int, inherited: list[int], root: str | None, yard: CgroupYard | None
+    ) -> NoReturn:
         """Runs in the child, which leaves by execve or _exit."""
         try:
-            if root:
+            if root or yard:
                 syscalls.mount(None, "/", None, k.MS_SLAVE | k.MS_REC)
+            if root:
                 syscalls.mount(root, root, None, k.MS_BIND | k.MS_REC)
+            if yard:
+                yard.mount()
             null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
             wanted = [null, self.output, self.output, socket, *inherited]
             high = _FIRST + len(inherited) + 16
