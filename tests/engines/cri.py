@@ -189,7 +189,6 @@ class Pod:
             "metadata": {"name": name, "namespace": "default", "uid": f"{name}-{runtime}"},
             "hostname": "pod",
             "log_directory": str(self.logs),
-            # Without a network of their own pods start at once; one scenario has one.
             "linux": {"cgroup_parent": f"/{os.environ['BOXES_ENGINES_PARENT']}/pod"} | linux,
         } | config
         self._made = 0

@@ -91,7 +91,8 @@ def restart(rig: Containerd, runtime: str) -> object:
     with Pod(rig, runtime, "restart") as pod:
         ended = []
         for attempt in range(3):
-            container = pod.start("sh", "-c", f"echo try {attempt}; exit {attempt}")
+            command = ("sh", "-c", f"echo try {attempt}; exit {attempt}")
+            container = pod.start(*command, metadata={"name": "same", "attempt": attempt})
             ended.append((pod.ended(container), pod.log(container)))
             pod.call("RemoveContainer", {"container_id": container})
         listed = pod.call("ListContainers", {"filter": {"pod_sandbox_id": pod.id}})["containers"]

@@ -227,7 +227,7 @@ SCENARIOS: dict[str, Scenario] = {
     "pod network": pod_network,
     "output and exit status": _in_one("exit", "echo out; echo err >&2; exit 7"),
     "killed by a signal": _in_one("killed", "kill -9 $$"),
-    "terminal": _in_one("terminal", "tty; stty size", tty=True),
+    "terminal": _in_one("terminal", "tty", tty=True),
     "stats": stats,
     "resources": resources,
     "out of memory": out_of_memory,

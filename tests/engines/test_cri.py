@@ -13,8 +13,9 @@ from tests.engines.conftest import Outcomes
 from tests.engines.cri import Containerd
 from tests.engines.cri_lifecycle import LIFECYCLE
 from tests.engines.cri_scenarios import SCENARIOS
+from tests.engines.cri_streams import STREAMS
 
-ALL = SCENARIOS | LIFECYCLE
+ALL = SCENARIOS | LIFECYCLE | STREAMS
 
 
 @pytest.fixture(scope="module")
