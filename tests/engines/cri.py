@@ -95,7 +95,7 @@ class Cri:
             response_deserializer=GetMessageClass(said.output_type).FromString,
         )
         message = json_format.ParseDict(request or {}, GetMessageClass(said.input_type)())
-        answer = send(message, timeout=SECONDS)
+        answer = send(message, timeout=SECONDS, wait_for_ready=True)
         return json_format.MessageToDict(
             answer, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
         )
@@ -166,6 +166,13 @@ class Containerd(rigs.Rig):
             self.check(f"ctr images import {archive}")
         self.cri = Cri(socket)
         return self.prelude
+
+    def restart(self) -> None:
+        """End the daemon, not its shims, and start another on the same state."""
+        rigs.Rig.close(self)
+        socket = self.directory / "containerd.sock"
+        socket.unlink(missing_ok=True)
+        self.serve(socket, "containerd", "-c", str(self.directory / "config.toml"))
 
     def close(self) -> None:
         self.cri.close()

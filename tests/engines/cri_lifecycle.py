@@ -99,6 +99,18 @@ def restart(rig: Containerd, runtime: str) -> object:
         return ended, listed
 
 
+def daemon_restart(rig: Containerd, runtime: str) -> object:
+    """Containers outlive containerd; the next one takes them up again, an exit in between included."""
+    with Pod(rig, runtime, "daemon") as pod:
+        kept, ending = pod.start(*FOREVER), pod.start("sh", "-c", "sleep 0.3; exit 6")
+        rig.restart()
+        said = pod.exec(kept, "echo", "again")
+        ended = pod.ended(ending)
+        pod.call("StopContainer", {"container_id": kept, "timeout": 0})
+        assert ended[1] == 6
+        return said, ended, pod.ended(kept)
+
+
 def start_fails(rig: Containerd, runtime: str) -> object:
     import grpc
 
@@ -153,6 +165,7 @@ LIFECYCLE: dict[str, Scenario] = {
     "stop": stop_obedient,
     "stop with a kill": stop_stubborn,
     "restart in the pod": restart,
+    "restart of containerd": daemon_restart,
     "start fails": start_fails,
     "standard input": stdin_once,
     "remove a running container": remove_while_running,
