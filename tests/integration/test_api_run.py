@@ -204,3 +204,18 @@ def test_network_is_made_and_taken_back(box: Runtime, bundle: Bundle) -> None:
         assert b"inet 10.18" in result.stdout
         client.shut_down()
         lan.settle()
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"timeout": "x"}, {"timeout": -1}, {"timeout": float("nan")}, {"max_output": "a"}, {"input": 4}]
+)
+def test_wrong_argument_is_named(run: Run, wrong: dict[str, Any]) -> None:
+    with pytest.raises(boxes.UsageError, match=f"'{next(iter(wrong))}' is"):
+        run("true", **wrong)
+
+
+def test_whole_config_needs_no_rootfs(box: Runtime, bundle: Bundle) -> None:
+    config = boxes.Config(args=["echo", "hi"], rootfs=bundle.path / "rootfs").document()
+    assert boxes.run(["echo"], config=config, root=box.root).stdout == b"hi\n"
+    with pytest.raises(boxes.UsageError, match="'rootfs'"):
+        boxes.run(["echo"], root=box.root)

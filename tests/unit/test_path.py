@@ -154,9 +154,11 @@ def test_one_who_swaps_a_directory_for_a_link_leads_nothing_out(tree: Path, root
             _swap(str(tree / "a"), str(tree / "evil"))
         finally:
             os._exit(1)
-    found = set()
+    found: set[str] = set()
     try:
-        for number in range(300):
+        for number in range(5000):
+            if number >= 300 and found - {"/a"}:
+                break
             (tree / f"link{number}").symlink_to(f"a/{number}/b/../made")
             with suppress(OSError):
                 found.add(made(paths.make_file, root, f"/link{number}").rpartition(f"/{number}/")[0])

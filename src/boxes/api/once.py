@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from boxes.api import place, process
 from boxes.api.streams import DEVNULL, MAX_OUTPUT, PIPE, Streams
+from boxes.errors import UsageError
+from boxes.spec import given
 from boxes.spec.sandbox import Config, Limits
 
 TYPE_CHECKING = False
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 def run(
     args: Sequence[str],
     *,
-    rootfs: str | os.PathLike[str],
+    rootfs: str | os.PathLike[str] | None = None,
     input: bytes | str | None = None,
     timeout: float | None = None,
     limits: Limits | None = None,
@@ -46,6 +48,9 @@ def run(
     A program that fails is no error here (`Result.check` makes it one); raises BoxesError if it could not be begun:
     ConfigError, KernelError, UnsupportedError and others.
     """
+    given.data("input", input)
+    given.seconds("timeout", timeout)
+    given.size("max_output", max_output)
     if config is None:
         config = _config(args, rootfs, limits, env, cwd, user, binds, writable, network)
     content = input.encode() if isinstance(input, str) else input
@@ -66,7 +71,7 @@ def run(
 def start(
     args: Sequence[str],
     *,
-    rootfs: str | os.PathLike[str],
+    rootfs: str | os.PathLike[str] | None = None,
     stdin: object = DEVNULL,
     stdout: object = PIPE,
     stderr: object = PIPE,
@@ -97,7 +102,7 @@ def start(
 
 def _config(
     args: Sequence[str],
-    rootfs: str | os.PathLike[str],
+    rootfs: str | os.PathLike[str] | None,
     limits: Limits | None,
     env: Mapping[str, str] | None,
     cwd: str,
@@ -106,14 +111,16 @@ def _config(
     writable: bool,
     network: str,
 ) -> Mapping[str, Any]:
+    if rootfs is None:
+        raise UsageError("it takes 'rootfs', or a whole 'config'")
     return Config(
         args=args,
         rootfs=rootfs,
-        env=env or {},
+        env={} if env is None else env,
         cwd=cwd,
         user=user,
         binds=binds,
         writable=writable,
         network=network,
-        limits=limits or Limits(),
+        limits=Limits() if limits is None else limits,
     ).document()

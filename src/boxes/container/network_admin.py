@@ -92,6 +92,8 @@ def _parsed(text: str) -> Subnet:
     if "/" not in text or subnet.prefix > _SMALLEST[subnet.family] or subnet.prefix < 8:
         longest = _SMALLEST[subnet.family]
         raise UsageError(f"flag --subnet: '{text}' where ADDRESS/PREFIX is wanted, PREFIX from 8 to {longest}")
+    if subnet.is_special:
+        raise UsageError(f"flag --subnet: '{text}' is loopback, link-local, multicast or not to be used")
     if subnet.first != Subnet.parse(text.partition("/")[0]).first:
         raise UsageError(f"flag --subnet: '{text}' has bits beyond its prefix", hint=f"did you mean {subnet}?")
     return subnet

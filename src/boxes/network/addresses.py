@@ -7,6 +7,8 @@ from _socket import AF_INET6 as AF_INET6
 from _socket import inet_ntop, inet_pton
 
 ANY = ("", "0.0.0.0", "::")  # of the host: all, all of IPv4, all of IPv6
+# "This network", loopback, link-local, multicast and reserved.
+_SPECIAL = ("0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/3", "::/8", "fe80::/10", "ff00::/8")
 
 
 def family_of(address: str) -> int:
@@ -50,6 +52,11 @@ class Subnet:
 
     def __str__(self) -> str:
         return f"{self.address(0)}/{self.prefix}"
+
+    @property
+    def is_special(self) -> bool:
+        """Whether it overlaps with what no host on a network can have: RFC 6890, RFC 4291."""
+        return any(self.overlaps(Subnet.parse(text)) for text in _SPECIAL if (":" in text) == (self.bits == 128))
 
     @property
     def size(self) -> int:

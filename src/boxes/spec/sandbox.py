@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass, field
 
 from boxes.errors import UsageError
+from boxes.spec import given
 from boxes.spec.default import PATH, READONLY, masked_paths
 from boxes.spec.filter import profile
 from boxes.spec.state import OCI_VERSION
@@ -115,6 +116,7 @@ class Config:
         """Raises UsageError for fields that make no sense; the rest is checked when the container is made."""
         if isinstance(self.args, str | bytes) or not self.args:
             raise UsageError("'args' is a list of the program and its arguments")
+        self._check()
         rootless = os.geteuid() != 0 if self.rootless is None else self.rootless
         config: shapes.Config = {
             "ociVersion": OCI_VERSION,
@@ -129,18 +131,30 @@ class Config:
             config["annotations"] = annotations
         return config
 
+    def _check(self) -> None:
+        given.path("rootfs", self.rootfs)
+        given.environment("env", self.env)
+        given.instance("limits", self.limits, Limits)
+        if self.user is not None:
+            given.ids("user", self.user)
+        for name in ("cwd", "hostname", "network"):
+            given.instance(name, getattr(self, name), str)
+        given.instances("binds", self.binds, Bind)
+        if not all(isinstance(each, str | os.PathLike) for each in self.args):
+            raise UsageError(f"'args' is a list of str, not {self.args!r}")
+
     def _network(self) -> dict[str, str]:
         """Annotations; whether they make sense is seen when the container is made."""
-        given = {}
+        asked = {}
         if self.network not in ("none", "host"):
-            given["boxes.network"] = self.network
+            asked["boxes.network"] = self.network
         elif self.publish or self.allow is not None:
             raise UsageError(f"'publish' and 'allow' mean nothing to the network '{self.network}'")
         if self.publish:
-            given["boxes.network.publish"] = ",".join(self.publish)
+            asked["boxes.network.publish"] = ",".join(given.texts("publish", self.publish))
         if self.allow is not None:
-            given["boxes.network.allow"] = ",".join(self.allow)
-        return given
+            asked["boxes.network.allow"] = ",".join(given.texts("allow", self.allow))
+        return asked
 
     def _process(self, *, rootless: bool) -> shapes.Process:
         uid, gid = self.user or ((0, 0) if rootless else (NOBODY, NOBODY))

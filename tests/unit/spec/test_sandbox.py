@@ -68,3 +68,23 @@ def test_networks_are_asked_for_by_annotations() -> None:
         "boxes.network.allow": "example.org:443",
         "a": "b",
     }
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("rootfs", 5),
+        ("env", "x"),
+        ("env", {"a": 5}),
+        ("limits", 5),
+        ("user", "bob"),
+        ("network", 7),
+        ("binds", ["x"]),
+        ("args", [1]),
+        ("publish", "8080:80"),
+        ("allow", 5),
+    ],
+)
+def test_wrong_kinds_are_named(name: str, value: Any) -> None:
+    with pytest.raises(UsageError, match=f"'{name}' is"):
+        document(**({"network": "bridge"} | {name: value}))
