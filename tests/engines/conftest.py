@@ -59,7 +59,8 @@ def outcomes() -> Outcomes:
     return _outcomes
 
 
-def pytest_sessionfinish() -> None:
+def pytest_runtest_teardown() -> None:
+    """Write the table after each scenario: a run which is terminated has one too."""
     if "BOXES_ENGINES" in os.environ and _outcomes:
         lines = [f"{'engine':12}{'scenario':40}{'runc':14}box"]
         lines += [

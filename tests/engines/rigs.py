@@ -27,6 +27,16 @@ runtime_supports_nocgroup = ["box"]
 [engine.runtimes]
 {name} = ["{path}"]
 """
+# A container in a pod has the pod's parent; containers.conf cannot name one.
+PODMAN_FUNCTION = """podman() {{
+    case "$1 $2" in
+        "run --pod") engine "$@" ;;
+        "pod create") engine pod create --cgroup-parent {parent} "${{@:3}}" ;;
+        "run "* | "build "*) engine "$1" --cgroup-parent {parent} "${{@:2}}" ;;
+        *) engine "$@" ;;
+    esac
+}}
+"""
 CONTAINERD = """
 version = 2
 root = "{directory}/root"
@@ -134,7 +144,8 @@ class Podman(Rig):
         conf.write_text(PODMAN.format(name=self.runtime, path=self.path))
         flags = ("--root", f"{self.directory}/o", "--runroot", f"{self.directory}/r", "--tmpdir", f"{self.directory}/t")
         more = ("--storage-driver", "overlay", "--events-backend", "file", "--cgroup-manager", "cgroupfs")
-        self.prelude = self.function("podman", f"CONTAINERS_CONF={conf}", "podman", *flags, *more)
+        self.prelude = self.function("engine", f"CONTAINERS_CONF={conf}", "podman", *flags, *more)
+        self.prelude += PODMAN_FUNCTION.format(parent=f"/{os.environ['BOXES_ENGINES_PARENT']}")
         self.check(f"podman import -c 'ENV PATH=/bin' {self.image} bb")
         return self.prelude
 

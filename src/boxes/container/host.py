@@ -141,10 +141,14 @@ def listen_fds(environment: Mapping[str, str]) -> int:
     return int(count)
 
 
-def pass_sockets(config: dict[str, Any], count: int) -> None:
-    """sd_listen_fds(3): the container's program is to find them, as the pid it is in there."""
+def pass_sockets(config: dict[str, Any], count: int, notify: str = "") -> None:
+    """Let the container's program find the sockets of sd_listen_fds(3), as the pid it is there, and of sd_notify(3)."""
     if count and "process" in config:
         config["process"].setdefault("env", []).extend((f"LISTEN_FDS={count}", "LISTEN_PID=1"))
+    if notify and "process" in config:
+        from boxes.container import notification
+
+        notification.pass_socket(config, notify)
 
 
 def close_on_exec(preserve: int) -> None:
