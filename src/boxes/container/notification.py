@@ -1,7 +1,7 @@
 """sd_notify(3): the service manager's socket, bound into the container, where its program tells that it is ready.
 
 The program talks to the manager itself, so nothing of the runtime has to stay and forward. The manager has the
-sender's pid from the socket's credentials, as its own namespace numbers it. Nobody adds a MAINPID to what the program says.
+sender's pid from the socket's credentials, as its own namespace numbers it. No MAINPID is added to what is said.
 """
 
 from __future__ import annotations
