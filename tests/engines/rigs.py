@@ -27,12 +27,13 @@ runtime_supports_nocgroup = ["box"]
 [engine.runtimes]
 {name} = ["{path}"]
 """
-# A container in a pod has the pod's parent; containers.conf cannot name one.
+# A container in a pod has the pod's parent, one without cgroups none; containers.conf cannot name one.
 PODMAN_FUNCTION = """podman() {{
-    case "$1 $2" in
-        "run --pod") engine "$@" ;;
-        "pod create") engine pod create --cgroup-parent {parent} "${{@:3}}" ;;
-        "run "* | "build "*) engine "$1" --cgroup-parent {parent} "${{@:2}}" ;;
+    case "$*" in
+        "run --pod "*) engine "$@" ;;
+        "run "*--cgroups=disabled*) engine "$@" ;;
+        "pod create"*) engine pod create --cgroup-parent {parent} "${{@:3}}" ;;
+        "run "*) engine "$1" --cgroup-parent {parent} "${{@:2}}" ;;
         *) engine "$@" ;;
     esac
 }}

@@ -56,7 +56,6 @@ _RUNS = {
     "user by number": "-u 1234:5678 bb id",
     "additional group": "-u user --group-add 4242 bb id",
     "working directory": "-w /var bb pwd",
-    "working directory is made": "-w /var/made/here bb pwd",
     "hostname": "-h named bb hostname",
     "read-only root": "--read-only bb touch /x",
     "tmpfs": "--tmpfs /mnt:size=1m bb sh -c 'df -k /mnt | tail -n 1'",
@@ -128,6 +127,7 @@ _PODMAN_ONLY = {
     + "; podman rmi made >/dev/null",
 }
 _DOCKER_ONLY = {
+    "working directory is made": _docker("-w /var/made/here bb pwd"),  # podman refuses it, whatever the runtime
     "chosen runtime": _docker("--runtime box bb echo chosen"),
     "logs": "docker run --name l1 --network none bb echo text >/dev/null; docker logs l1; docker rm l1 >/dev/null",
     "bridge": "docker run --rm bb sh -c 'ls /sys/class/net'",
