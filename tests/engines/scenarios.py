@@ -105,7 +105,6 @@ _RUNNING = {
 }
 
 _PODMAN_ONLY = {
-    "no cgroups": _podman("--cgroups=disabled", "bb", "true"),
     "pod": "podman pod create --infra=false --name p >/dev/null; podman run --pod p --rm --network none bb echo in; podman pod rm -f p >/dev/null",
     "user namespace": _podman("--uidmap 0:100000:1000 --gidmap 0:100000:1000 bb sh -c 'id -u; cat /proc/self/uid_map'"),
     "terminal": _podman("-t bb tty"),
