@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import collections
 import threading
+from contextlib import suppress
 
 from boxes.api.sandbox import AsyncSandbox, Sandbox, Settings
 from boxes.errors import BoxesError, StateError, UsageError
@@ -115,6 +116,7 @@ class AsyncPool:
         self._ready: collections.deque[AsyncSandbox] = collections.deque()
         self._waiting: collections.deque[asyncio.Future[AsyncSandbox]] = collections.deque()
         self._wanted = asyncio.Event()
+        self._closing = asyncio.Event()
         self._filler: asyncio.Task[None] | None = None
 
     async def acquire(self) -> AsyncSandbox:
@@ -133,16 +135,19 @@ class AsyncPool:
         return len(self._ready)
 
     async def _fill(self) -> None:
-        while True:
-            while len(self._ready) >= self._size and not self._waiting:
+        """Never cancelled: a sandbox half made has no owner."""
+        while not self._closing.is_set():
+            if len(self._ready) >= self._size and not self._waiting:
                 self._wanted.clear()
                 await self._wanted.wait()
+                continue
             sandbox = AsyncSandbox(self._rootfs, **self._settings)
             try:
                 await sandbox.open()
             except BoxesError as error:
                 self._fail(error)
-                await asyncio.sleep(_AGAIN)
+                with suppress(asyncio.TimeoutError):
+                    await asyncio.wait_for(self._closing.wait(), _AGAIN)
                 continue
             self._give(sandbox)
 
@@ -171,7 +176,8 @@ class AsyncPool:
         """Close those that wait. Those that were acquired are their users'."""
         filler, self._filler = self._filler, None
         if filler is not None:
-            filler.cancel()
+            self._closing.set()
+            self._wanted.set()
             await asyncio.gather(filler, return_exceptions=True)
         self._fail(StateError("the pool is closed"))
         while self._ready:

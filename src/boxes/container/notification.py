@@ -39,4 +39,4 @@ def pass_socket(config: dict[str, Any], host: str) -> None:
         config.setdefault("mounts", []).append(mount)
         environment.append(f"NOTIFY_SOCKET={INSIDE}")
     else:
-        log.warning(f"NOTIFY_SOCKET is passed over: there is no socket '{host}'")
+        log.debug(f"NOTIFY_SOCKET is passed over: there is no socket '{host}'")
