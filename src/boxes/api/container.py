@@ -197,8 +197,7 @@ class _Container:
         max_output: int = MAX_OUTPUT,
     ) -> Flow[Result]:
         """Run a program in it to its end; after `timeout` seconds the program is killed."""
-        variables = [f"{name}={value}" for name, value in (env or {}).items()]
-        given = {**self._where, "args": list(args), "env": variables, "cwd": cwd, "user": user}
+        given = process.asked(self._where, args, env, cwd, user)
         streams = Streams(DEVNULL if input is None else PIPE, PIPE, PIPE)
         return (
             yield from process.complete(

@@ -12,11 +12,11 @@ from boxes.api.streams import Exchange, Streams
 from boxes.container.attached import EVERYTHING, outcome
 from boxes.container.outcome import now
 from boxes.container.reports import REPORT_ENDED, Report
-from boxes.errors import InternalError
+from boxes.errors import InternalError, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from typing import Any
 
     from boxes.api.client import Link
@@ -161,6 +161,20 @@ def begin(
     except BaseException:
         link.close()
         raise
+
+
+def asked(
+    where: dict[str, Any],
+    args: Sequence[str],
+    env: Mapping[str, str] | None,
+    cwd: str | None,
+    user: tuple[int, int] | None,
+) -> dict[str, Any]:
+    """What "exec" is given: a program in the container that `where` names. Raises UsageError."""
+    if isinstance(args, str | bytes) or not args:
+        raise UsageError("'args' is a list of the program and its arguments")
+    variables = [f"{name}={value}" for name, value in (env or {}).items()]
+    return {**where, "args": [os.fspath(each) for each in args], "env": variables, "cwd": cwd, "user": user}
 
 
 def complete(

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 class Program:
     """A program that was started. Leaving its block, or losing the object, ends it."""
 
+    stdin: Writer | AsyncWriter | None
+    stdout: Reader | AsyncReader | None
+    stderr: Reader | AsyncReader | None
+
     def __init__(self, running: Running, streams: Streams) -> None:
         self._running = running
         self.args = running.args
@@ -65,18 +69,18 @@ class Program:
     ) -> Flow[Result]:
         """Write `input`, read all output, and wait for the end; after `timeout` seconds it is ended."""
         deadline = None if timeout is None else time.monotonic() + timeout
-        exchange = Exchange(self._take_ends(), input or b"", max_output)
+        exchange = Exchange(_taken(self.stdin, self.stdout, self.stderr), input or b"", max_output)
         try:
             return (yield from process.communicate(self._running, exchange, deadline))
         finally:
             exchange.close()
 
-    def _take_ends(self) -> list[int]:
-        raise NotImplementedError
-
     def close(self) -> None:
         """End it if it runs still, and close its streams."""
         self._running.close()
+        for end in (self.stdin, self.stdout, self.stderr):
+            if end is not None:
+                end.close()
 
 
 class Popen(Program):
@@ -85,19 +89,12 @@ class Popen(Program):
     def __init__(self, running: Running, streams: Streams) -> None:
         super().__init__(running, streams)
         stdin, stdout, stderr = streams.ours
-        self.stdin = Writer(stdin) if stdin >= 0 else None
-        self.stdout = Reader(stdout) if stdout >= 0 else None
-        self.stderr = Reader(stderr) if stderr >= 0 else None
+        self.stdin: Writer | None = Writer(stdin) if stdin >= 0 else None
+        self.stdout: Reader | None = Reader(stdout) if stdout >= 0 else None
+        self.stderr: Reader | None = Reader(stderr) if stderr >= 0 else None
 
     wait = blocking(Program._wait)
     communicate = blocking(Program._communicate)
-
-    def _take_ends(self) -> list[int]:
-        return _taken(self.stdin, self.stdout, self.stderr)
-
-    def close(self) -> None:
-        super().close()
-        _close(self.stdin, self.stdout, self.stderr)
 
     def __enter__(self) -> Popen:
         return self
@@ -112,19 +109,12 @@ class AsyncPopen(Program):
     def __init__(self, running: Running, streams: Streams) -> None:
         super().__init__(running, streams)
         stdin, stdout, stderr = streams.ours
-        self.stdin = AsyncWriter(stdin) if stdin >= 0 else None
-        self.stdout = AsyncReader(stdout) if stdout >= 0 else None
-        self.stderr = AsyncReader(stderr) if stderr >= 0 else None
+        self.stdin: AsyncWriter | None = AsyncWriter(stdin) if stdin >= 0 else None
+        self.stdout: AsyncReader | None = AsyncReader(stdout) if stdout >= 0 else None
+        self.stderr: AsyncReader | None = AsyncReader(stderr) if stderr >= 0 else None
 
     wait = awaitable(Program._wait)
     communicate = awaitable(Program._communicate)
-
-    def _take_ends(self) -> list[int]:
-        return _taken(self.stdin, self.stdout, self.stderr)
-
-    def close(self) -> None:
-        super().close()
-        _close(self.stdin, self.stdout, self.stderr)
 
     async def __aenter__(self) -> AsyncPopen:
         return self
@@ -136,9 +126,3 @@ class AsyncPopen(Program):
 def _taken(*ends: Reader | Writer | AsyncReader | AsyncWriter | None) -> list[int]:
     """The descriptors, for who reads and writes all of them at once."""
     return [-1 if end is None or end.closed else end.release() for end in ends]
-
-
-def _close(*ends: Reader | Writer | AsyncReader | AsyncWriter | None) -> None:
-    for end in ends:
-        if end is not None:
-            end.close()

@@ -11,7 +11,7 @@ from boxes.api.program import AsyncPopen, Popen
 from boxes.api.streams import DEVNULL, MAX_OUTPUT, PIPE, Streams
 from boxes.container.layers import Layer
 from boxes.container.transfer import Inside
-from boxes.errors import StateError, UsageError
+from boxes.errors import StateError
 from boxes.spec.sandbox import Config, Limits
 
 TYPE_CHECKING = False
@@ -183,7 +183,7 @@ class _Sandbox:
         goes on, until the sandbox is closed. `cpu_time` and `memory_peak` are the program's own."""
         self._alive()
         content = input.encode() if isinstance(input, str) else input
-        given = self._process(args, env, cwd, user)
+        given = process.asked(self._where, args, env, cwd, user)
         return (
             yield from process.complete(
                 "exec",
@@ -210,23 +210,12 @@ class _Sandbox:
         self._alive()
         streams = Streams(stdin, stdout, stderr)
         try:
-            running = yield from process.begin("exec", self._process(args, env, cwd, user), args, streams, {})
+            given = process.asked(self._where, args, env, cwd, user)
+            running = yield from process.begin("exec", given, args, streams, {})
         except BaseException:
             streams.close()
             raise
         return running, streams
-
-    def _process(
-        self,
-        args: Sequence[str],
-        env: Mapping[str, str] | None,
-        cwd: str | None,
-        user: tuple[int, int] | None,
-    ) -> dict[str, Any]:
-        if isinstance(args, str | bytes) or not args:
-            raise UsageError("'args' is a list of the program and its arguments")
-        variables = [f"{name}={value}" for name, value in (env or {}).items()]
-        return {**self._where, "args": [os.fspath(each) for each in args], "env": variables, "cwd": cwd, "user": user}
 
     # ---- files ----
 
