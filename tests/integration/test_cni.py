@@ -21,8 +21,8 @@ from tests.support.bundle import Bundle
 from tests.support.cni import Plugins
 from tests.support.host import mount, unmount
 from tests.support.marks import not_for, requires
-from tests.support.network import addresses, devices, inside, ip, look, new_namespace
-from tests.support.runtime import Container, Runtime
+from tests.support.network import addresses, devices, inside, ip, look, network_of, new_namespace
+from tests.support.runtime import Runtime
 
 pytestmark = [
     not_for("runc", "crun", reason="it is no matter of the specification's"),
@@ -89,16 +89,6 @@ def network(plugins: Plugins, *listed: dict[str, Any], name: str = "net", **more
     return (f"--network=cni:{name}", f"--cni-conf={plugins.conf}", f"--cni-bin={BIN}:{plugins.bin}")
 
 
-@contextmanager
-def network_of(container: Container) -> Iterator[None]:
-    fd = os.open(f"/proc/{container.pid}/ns/net", os.O_RDONLY)
-    try:
-        with inside(fd):
-            yield
-    finally:
-        os.close(fd)
-
-
 def rules() -> str:
     """Without what is there for good once plugins have run: their own chains."""
     done = subprocess.run(["iptables-save"], capture_output=True, text=True, check=True)
@@ -129,7 +119,7 @@ def left() -> list[str]:
 
 def test_container_is_attached_and_deleted(box: Runtime, bundle: Bundle, plugins: Plugins) -> None:
     container = box.create(bundle, *network(plugins, bridge(), PORTMAP, FIREWALL, TUNING))
-    with network_of(container):
+    with network_of(container.pid):
         assert devices() == {"lo", "eth0"}
         assert addresses("eth0", "global") == ["10.88.7.2/24"]
         (route,) = (route for route in look("route") if route["dst"] == "default")
@@ -195,12 +185,12 @@ def test_port_without_who_publishes_is_refused(box: Runtime, bundle: Bundle, plu
 def test_address_is_asked_for_either_way(box: Runtime, bundle: Bundle, plugins: Plugins) -> None:
     flags = network(plugins)
     container = box.create(bundle, *flags, "--ip=10.88.7.77")
-    with network_of(container):
+    with network_of(container.pid):
         assert addresses("eth0", "global") == ["10.88.7.77/24"]
     container.delete("--force").ok()
     flags = network(plugins, bridge(capabilities={"ips": True}))
     container = box.create(bundle, *flags, "--ip=10.88.7.78")
-    with network_of(container):
+    with network_of(container.pid):
         assert addresses("eth0", "global") == ["10.88.7.78/24"]
 
 
@@ -211,7 +201,7 @@ def test_capabilities_by_annotations(box: Runtime, bundle: Bundle, plugins: Plug
         "boxes.network.capability.bandwidth": json.dumps(limits),
     }
     container = box.create(bundle, *network(plugins, bridge(), TUNING, BANDWIDTH))
-    with network_of(container):
+    with network_of(container.pid):
         assert look("link", "show", "dev", "eth0")[0]["address"] == "02:11:22:33:44:55"
     disciplines = subprocess.run(["tc", "qdisc"], capture_output=True, text=True, check=True).stdout
     assert "rate 8Mbit" in disciplines
@@ -226,7 +216,7 @@ def test_annotations_choose_the_network(box: Runtime, bundle: Bundle, plugins: P
         "boxes.network": "cni:net", "boxes.network.cni-conf": str(plugins.conf), "boxes.network.cni-bin": BIN,
     }  # fmt: skip
     container = box.create(bundle.namespace("network"))
-    with network_of(container):
+    with network_of(container.pid):
         assert addresses("eth0", "global") == ["10.88.7.2/24"]
 
 
@@ -281,7 +271,7 @@ def test_plugin_that_cannot_take_back_does_not_hold_the_container(
 def test_check_tells_what_is_missing(box: Runtime, bundle: Bundle, plugins: Plugins) -> None:
     container = box.create(bundle, *network(plugins))
     box("cni", "check", bundle.id).ok()
-    with network_of(container):
+    with network_of(container.pid):
         ip("address", "flush", "dev", "eth0")
     box("cni", "check", bundle.id).refused("CNI plugin 'bridge' (CHECK, ")
 
@@ -317,7 +307,7 @@ def test_garbage_of_containers_that_are_gone_is_collected(box: Runtime, bundle: 
     assert not Path("/var/lib/cni/results/net-gone-eth0").exists()
     assert not Path("/var/lib/cni/networks/net/10.88.7.9").exists()
     assert Path("/var/lib/cni/networks/net/10.88.7.2").exists()
-    with network_of(container):
+    with network_of(container.pid):
         assert addresses("eth0", "global") == ["10.88.7.2/24"]
 
 
@@ -408,7 +398,7 @@ def test_policy_holds_on_a_network_of_cni(box: Runtime, bundle: Bundle, plugins:
             listens(outside, WEB, port, stack)
         flags = network(plugins)
         container = box.create(bundle, *flags, "--allow=web.example.org:443", f"--dns={OUTSIDE}")
-        with network_of(container):
+        with network_of(container.pid):
             assert not reaches(WEB, 443)
             assert dns.ask("web.example.org").addresses == [WEB]
             assert dns.ask("www.example.org").code == "REFUSED"

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -17,8 +17,8 @@ from tests.support import dns
 from tests.support.bundle import Bundle
 from tests.support.host import mount, unmount
 from tests.support.marks import not_for, requires
-from tests.support.network import inside, ip, new_namespace
-from tests.support.runtime import Container, Runtime, wait_until
+from tests.support.network import inside, ip, network_of, new_namespace
+from tests.support.runtime import Runtime, wait_until
 
 pytestmark = [
     not_for("runc", "crun", reason="it is no matter of the specification's"),
@@ -67,16 +67,6 @@ def outside(host: int) -> Iterator[int]:
         yield namespace
 
 
-@contextmanager
-def network_of(container: Container) -> Iterator[None]:
-    fd = os.open(f"/proc/{container.pid}/ns/net", os.O_RDONLY)
-    try:
-        with inside(fd):
-            yield
-    finally:
-        os.close(fd)
-
-
 def reaches(address: str, port: int) -> bool:
     try:
         socket.create_connection((address, port), 5).close()
@@ -92,7 +82,7 @@ def tables() -> list[str]:
 
 def test_policy_holds_and_goes_with_the_container(box: Runtime, bundle: Bundle) -> None:
     container = box.start(bundle.args("/bin/sleep", "100"), *POLICY)
-    with network_of(container):
+    with network_of(container.pid):
         assert not reaches(WEB, 443)
         assert dns.ask("web.example.org").addresses == [WEB]
         assert reaches(WEB, 443)
@@ -121,7 +111,7 @@ def test_annotation_is_as_good(box: Runtime, bundle: Bundle) -> None:
         "boxes.network": "bridge", "boxes.network.allow": f"{WEB}:443, {HOST}:1-1024/tcp",
     }  # fmt: skip
     container = box.create(bundle)
-    with network_of(container):
+    with network_of(container.pid):
         assert reaches(WEB, 443)
         assert not reaches(WEB, 80)
 
@@ -134,14 +124,14 @@ def test_neighbour_is_none_by_itself(box: Runtime, bundle: Bundle, make_bundle: 
     with ExitStack() as stack:
         addresses = []
         for container in (held, free):
-            with network_of(container):
+            with network_of(container.pid):
                 made = stack.enter_context(socket.socket())
                 made.bind(("0.0.0.0", 80))
                 made.listen(5)
                 addresses.append(_own())
-        with network_of(free):
+        with network_of(free.pid):
             assert reaches(addresses[0], 80)
-        with network_of(held):
+        with network_of(held.pid):
             assert not reaches(addresses[1], 80)
 
 
@@ -153,7 +143,7 @@ def _own() -> str:
 
 def test_published_port_works_as_ever(box: Runtime, bundle: Bundle, outside: int) -> None:
     container = box.create(bundle, *POLICY, "--publish=8080:80")
-    with network_of(container):
+    with network_of(container.pid):
         made = socket.socket()
         made.bind(("0.0.0.0", 80))
         made.listen(5)
@@ -163,7 +153,7 @@ def test_published_port_works_as_ever(box: Runtime, bundle: Bundle, outside: int
 
 def test_what_is_refused_is_told(box: Runtime, bundle: Bundle) -> None:
     container = box.create(bundle, *POLICY)
-    with network_of(container):
+    with network_of(container.pid):
         assert not reaches(WEB, 80)
         assert dns.ask("www.example.org").code == "REFUSED"
     wait_until(lambda: bool(box("egress", "-f", "json", bundle.id).json()["names"]), "note")
@@ -185,7 +175,7 @@ def test_without_a_policy_there_is_nothing_to_tell(box: Runtime, bundle: Bundle)
 def test_forwarder_that_dies_leaves_it_closed(box: Runtime, bundle: Bundle) -> None:
     container = box.create(bundle, *POLICY)
     (pid,) = (int(path.parent.name) for path in Path("/proc").glob("[0-9]*/comm") if _comm(path) == "box: dns")
-    with network_of(container):
+    with network_of(container.pid):
         assert dns.ask("web.example.org").code == "NOERROR"
         os.kill(pid, 9)
         with suppress(ConnectionRefusedError):
@@ -250,7 +240,7 @@ def test_forwarder_has_no_more_rights_than_its_rules_need(box: Runtime, bundle: 
         check=False,
     )
     assert "Permission denied" in seen.stderr, seen
-    with network_of(container):
+    with network_of(container.pid):
         assert dns.ask("web.example.org").addresses == [WEB]
         assert reaches(WEB, 443), "it adds to the rules"
         assert dns.ask("other.example.org").addresses == []

@@ -21,9 +21,9 @@ from boxes.container import network_cleanup
 from tests.support import lan as lans
 from tests.support.bundle import Bundle
 from tests.support.host import mount, unmount
-from tests.support.lan import HOST, HOST6, OUTSIDE, OUTSIDE6, Lan, listening, of
+from tests.support.lan import HOST, HOST6, OUTSIDE, OUTSIDE6, Lan, listening
 from tests.support.marks import not_for, requires
-from tests.support.network import addresses, devices, ip, look
+from tests.support.network import addresses, devices, ip, look, network_of
 from tests.support.runtime import Container, Runtime, wait_until
 
 pytestmark = [requires("root", "nft"), not_for("runc", "crun", reason="they make no networks")]
@@ -71,7 +71,7 @@ def on(lan: Lan, box: Runtime, make_bundle: Callable[[], Bundle]) -> Make:
 
 def test_a_container_has_an_address_of_each_family_a_way_out_and_loopback(on: Make) -> None:
     one = on()
-    with of(one.pid):
+    with network_of(one.pid):
         assert addresses("eth0", "global") == [f"{one.address}/22", f"{one.address6}/64"]
         assert addresses("lo") == ["127.0.0.1/8", "::1/128"]
         assert look("route", "show", "default")[0]["gateway"] == "10.180.0.1"
@@ -81,7 +81,7 @@ def test_a_container_has_an_address_of_each_family_a_way_out_and_loopback(on: Ma
 
 def test_containers_of_a_network_reach_each_other_as_themselves(on: Make) -> None:
     one, two = on(), on()
-    with listening(80, one.pid) as listener, of(two.pid):
+    with listening(80, one.pid) as listener, network_of(two.pid):
         assert listener.met(one.address, 80) == two.address
         assert listener.met(one.address6, 80) == two.address6
 
@@ -90,7 +90,7 @@ def test_a_container_reaches_the_outside_as_the_host(on: Make, lan: Lan) -> None
     one = on()
     with lan.outside():
         listener = lans.Listener(80)
-    with of(one.pid):
+    with network_of(one.pid):
         assert listener.met(OUTSIDE, 80) == HOST
         assert listener.met(OUTSIDE6, 80) == HOST6
     listener.close()
@@ -172,7 +172,7 @@ def test_a_container_reaches_published_ports_and_its_own(on: Make, filtered: str
     one, two = on("-p", "8080:80"), on()
     with listening(80, one.pid) as listener:
         for caller in (two, one):
-            with of(caller.pid):
+            with network_of(caller.pid):
                 assert listener.met(HOST, 8080), f"from {caller.address}"
                 assert listener.met("10.180.0.1", 8080), f"from {caller.address}"
 
@@ -181,7 +181,7 @@ def test_networks_reach_each_other_by_published_ports_only(on: Make, box: Runtim
     box("network", "create", "other").ok()
     one, two = on("-p", "8080:80"), on(network="bridge:other")
     assert two.address == "10.180.0.2", "the default one had no subnet yet"
-    with listening(80, one.pid) as listener, of(two.pid):
+    with listening(80, one.pid) as listener, network_of(two.pid):
         assert not listener.is_reached(one.address, 80)
         assert not listener.is_reached(one.address6, 80)
         assert listener.met(HOST, 8080)
@@ -192,7 +192,7 @@ def test_networks_reach_each_other_by_published_ports_only(on: Make, box: Runtim
 def test_a_container_does_not_reach_the_hosts_loopback(on: Make) -> None:
     """Which the bridge could route, for the sake of published ports."""
     one = on("-p", "8080:80")
-    with listening(7000, kind=socket.SOCK_DGRAM) as listener, of(one.pid):
+    with listening(7000, kind=socket.SOCK_DGRAM) as listener, network_of(one.pid):
         ip("address", "delete", "127.0.0.1/8", "dev", "lo")
         ip("route", "flush", "table", "local", "127.0.0.0/8")
         own = os.open("/proc/sys/net/ipv4/conf/eth0/route_localnet", os.O_WRONLY)
@@ -206,7 +206,7 @@ def test_a_container_cannot_send_from_an_address_that_is_not_of_its_network(on: 
     one = on()
     with lan.outside():
         listener = lans.Listener(53, socket.SOCK_DGRAM)
-    with of(one.pid), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as caller:
+    with network_of(one.pid), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as caller:
         ip("address", "add", "198.51.100.7/32", "dev", "lo")
         caller.bind(("198.51.100.7", 0))
         caller.sendto(b"hello", (OUTSIDE, 53))
@@ -286,11 +286,11 @@ def test_an_address_rests_before_it_is_given_again(on: Make) -> None:
 def test_the_mtu_is_that_of_the_way_out_or_as_defined(on: Make, box: Runtime) -> None:
     ip("link", "set", "lan0", "mtu", "1400")
     one = on()
-    with of(one.pid):
+    with network_of(one.pid):
         assert look("link", "show", "dev", "eth0")[0]["mtu"] == 1400
     box("network", "create", "jumbo", "--mtu", "9000").ok()
     two = on(network="bridge:jumbo")
-    with of(two.pid):
+    with network_of(two.pid):
         assert look("link", "show", "dev", "eth0")[0]["mtu"] == 9000
     two.delete()
     box("network", "rm", "jumbo").ok()
@@ -320,7 +320,7 @@ def test_hooks_find_the_network(on: Make, lan: Lan, box: Runtime, bundle: Bundle
 def test_a_user_namespace_changes_nothing(on: Make, lan: Lan, box: Runtime, bundle: Bundle) -> None:
     bundle.user_namespace().args("/bin/sleep", "100")
     one, two = On(box.start(bundle, "--network", "bridge")), on()
-    with listening(80, one.pid) as listener, of(two.pid):
+    with listening(80, one.pid) as listener, network_of(two.pid):
         assert listener.met(one.address, 80) == two.address
 
 

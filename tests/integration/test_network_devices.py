@@ -9,7 +9,6 @@ import os
 import signal
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ import pytest
 
 from tests.support.bundle import Bundle
 from tests.support.marks import not_for, requires
-from tests.support.network import addresses, devices, inside, ip, is_up, look, new_namespace
+from tests.support.network import addresses, devices, inside, ip, is_up, look, network_of, new_namespace
 from tests.support.runtime import Runtime
 
 pytestmark = not_for("runc", "crun", reason="the distribution's version does not know the field")
@@ -42,16 +41,6 @@ def host() -> Iterator[int]:
 def wants(bundle: Bundle, **wanted: Any) -> Bundle:
     bundle.namespace("network").linux["netDevices"] = wanted
     return bundle.args("/bin/probe", "--catch")
-
-
-@contextmanager
-def network_of(pid: int) -> Iterator[None]:
-    fd = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY)
-    try:
-        with inside(fd):
-            yield
-    finally:
-        os.close(fd)
 
 
 def test_a_device_moves_with_its_addresses_and_is_up(box: Runtime, bundle: Bundle) -> None:

@@ -12,9 +12,9 @@ from tests.integration.test_network_bridge import Make
 from tests.integration.test_network_bridge import lan as lan
 from tests.integration.test_network_bridge import on as on
 from tests.support.bundle import Bundle
-from tests.support.lan import HOST, HOST6, OUTSIDE, OUTSIDE6, Lan, Listener, listening, of
+from tests.support.lan import HOST, HOST6, OUTSIDE, OUTSIDE6, Lan, Listener, listening
 from tests.support.marks import not_for, requires
-from tests.support.network import addresses, ip, look
+from tests.support.network import addresses, ip, look, network_of
 from tests.support.runtime import Runtime, wait_until
 
 pytestmark = [requires("root", "nft"), not_for("runc", "crun", reason="they make no networks")]
@@ -38,7 +38,7 @@ def test_a_container_cannot_be_the_hosts_router(on: Make, lan: Lan, routes: str)
     """Not even where the host begins to route, and is told to go on heeding routers, which it does elsewhere."""
     Path("/proc/sys/net/ipv6/conf/all/forwarding").write_text(routes)
     one = on()
-    with of(one.pid):
+    with network_of(one.pid):
         _advertise("eth0")
     with lan.outside():
         _advertise("lan1")
@@ -53,9 +53,9 @@ def test_a_container_of_a_network_of_ipv4_cannot_be_the_hosts_router(on: Make, b
     Path("/proc/sys/net/ipv6/conf/all/forwarding").write_text("0")
     box("network", "create", "four", "--subnet", "10.9.0.0/24").ok()
     one = on(network="bridge:four")
-    with of(one.pid):
+    with network_of(one.pid):
         _advertise("eth0")
-    with listening(80) as listener, of(one.pid):
+    with listening(80) as listener, network_of(one.pid):
         assert listener.met("10.9.0.1", 80), "what was sent before is there too"
     assert _learned() == []
     one.delete()
@@ -132,7 +132,7 @@ def test_flows_of_udp_to_others_are_left_alone(on: Make, lan: Lan) -> None:
     other = on()
     with lan.outside():
         server = Listener(53, socket.SOCK_DGRAM)
-    with of(other.pid):
+    with network_of(other.pid):
         caller = _caller("0.0.0.0", 4444)
     try:
         caller.sendto(b"hello", (OUTSIDE, 53))

@@ -16,9 +16,8 @@ import pytest
 from boxes.network import leases
 from tests.support import lan as lans
 from tests.support.bundle import Bundle
-from tests.support.lan import of
 from tests.support.marks import not_for, requires
-from tests.support.network import look
+from tests.support.network import look, network_of
 from tests.support.runtime import ENVIRONMENT, Runtime
 
 pytestmark = [requires("root", "nft"), not_for("runc", "crun", reason="they make no networks")]
@@ -74,7 +73,7 @@ def _meet(addresses: list[str], pids: list[int]) -> None:
     )
     peers = {}
     for address, pid in zip(addresses, pids, strict=True):
-        with of(pid):
+        with network_of(pid):
             subprocess.run(["ip", "-batch", "-"], input=told.encode(), check=True)
             made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
             made.bind(("", 5000))

@@ -9,7 +9,6 @@ import os
 import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -18,7 +17,7 @@ from tests.support import dns
 from tests.support.bundle import Bundle
 from tests.support.host import children, mount, unmount
 from tests.support.marks import not_for, requires
-from tests.support.network import addresses, devices, inside, ip, new_namespace
+from tests.support.network import addresses, devices, inside, ip, network_of, new_namespace
 from tests.support.runtime import Container, Runtime, wait_until
 
 pytestmark = [
@@ -107,16 +106,6 @@ def create(request: pytest.FixtureRequest, box: Runtime, bundle: Bundle) -> Crea
     return made
 
 
-@contextmanager
-def network_of(container: Container) -> Iterator[None]:
-    fd = os.open(f"/proc/{container.pid}/ns/net", os.O_RDONLY)
-    try:
-        with inside(fd):
-            yield
-    finally:
-        os.close(fd)
-
-
 def listener(address: str = "0.0.0.0", port: int = 80, kind: int = socket.SOCK_STREAM) -> socket.socket:
     made = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, kind)
     made.bind((address, port))
@@ -157,7 +146,7 @@ def companions() -> set[str]:
 
 def test_container_has_the_addresses_of_the_host(create: Create) -> None:
     container = create()
-    with network_of(container):
+    with network_of(container.pid):
         assert devices() == {"lo", "out"}
         assert addresses("out", "global")[0] == f"{HOST}/24"
         assert f"{HOST6}/64" in addresses("out", "global")
@@ -166,13 +155,13 @@ def test_container_has_the_addresses_of_the_host(create: Create) -> None:
 def test_outside_is_reachable(create: Create, outside: int) -> None:
     with inside(outside):
         web = listener(WEB)
-    with web, network_of(create()):
+    with web, network_of(create().pid):
         assert reaches(WEB, 80)
 
 
 def test_ports_are_published(create: Create) -> None:
     container = create("--publish=127.0.0.1:8080:80", "-p", "8053:53/udp", "-p", "[::1]:8081:80")
-    with network_of(container):
+    with network_of(container.pid):
         web, names = listener("::"), listener(port=53, kind=socket.SOCK_DGRAM)
     with web, names:
         for address, port in (("127.0.0.1", 8080), ("::1", 8081)):
@@ -185,7 +174,7 @@ def test_ports_are_published(create: Create) -> None:
 
 def test_ports_of_a_family_are_published_there_only(create: Create) -> None:
     container = create("-p", "0.0.0.0:8080:80", "-p", "[::]:8081:80", "-p", "8082:80")
-    with network_of(container):
+    with network_of(container.pid):
         web = listener("::")
     with web:
         reached = {(a, p) for a in ("127.0.0.1", "::1") for p in (8080, 8081, 8082) if reaches(a, p)}
@@ -195,7 +184,7 @@ def test_ports_of_a_family_are_published_there_only(create: Create) -> None:
 
 def test_no_other_port_of_either_side_is_shared(create: Create) -> None:
     container = create()
-    with listener("127.0.0.1", 8081), network_of(container):
+    with listener("127.0.0.1", 8081), network_of(container.pid):
         assert not reaches("127.0.0.1", 8081)
         assert not reaches(WEB, 8081)  # the gateway is not the host
         inner = listener("0.0.0.0", 8082)
@@ -238,7 +227,7 @@ class TestSlirp:
 
     def test_ports_are_published(self, create: Create) -> None:
         container = create("--publish=127.0.0.1:8080:80")
-        with network_of(container):
+        with network_of(container.pid):
             assert addresses("tap0", "global")[0] == "10.0.2.100/24"
             web = listener()
         with web, socket.create_connection(("127.0.0.1", 8080), 3):
@@ -249,7 +238,7 @@ class TestSlirp:
     def test_outside_is_reachable(self, create: Create, outside: int) -> None:
         with inside(outside):
             web = listener(WEB)
-        with web, network_of(create()):
+        with web, network_of(create().pid):
             assert reaches(WEB, 80)
 
     def test_address_of_ipv6_is_refused(self, box: Runtime, bundle: Bundle) -> None:
@@ -266,7 +255,7 @@ def test_policy_holds(create: Create, outside: int) -> None:
         served.__enter__()
     try:
         container = create("--allow=web.example.org:443", f"--dns={RESOLVER}", "--publish=127.0.0.1:8080:80")
-        with network_of(container):
+        with network_of(container.pid):
             began = time.monotonic()
             assert not reaches(WEB, 443)
             assert dns.ask("www.example.org").code == "REFUSED"

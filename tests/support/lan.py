@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tests.support.host import mount, unmount
-from tests.support.network import devices, inside, ip, new_namespace
+from tests.support.network import devices, inside, ip, network_of, new_namespace
 from tests.support.runtime import wait_until
 
 HOST, HOST6, OUTSIDE, OUTSIDE6 = "192.0.2.1", "2001:db8::1", "192.0.2.9", "2001:db8::9"
@@ -23,17 +23,6 @@ RUNTIME, DEFINED = Path("/run/boxes"), Path("/var/lib/boxes")
 STATE = RUNTIME / ".networks"
 SOON = 0.5  # seconds until what is not let through counts as dropped
 LATE = 5.0  # seconds that what is let through may take on a busy machine
-
-
-@contextmanager
-def of(pid: int) -> Iterator[None]:
-    """This process in the network namespace of another: sockets that are made here stay there."""
-    fd = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        with inside(fd):
-            yield
-    finally:
-        os.close(fd)
 
 
 class Lan:
@@ -155,7 +144,7 @@ def listening(port: int, pid: int | None = None, kind: int = socket.SOCK_STREAM)
     if pid is None:
         made = Listener(port, kind)
     else:
-        with of(pid):
+        with network_of(pid):
             made = Listener(port, kind)
     try:
         yield made
