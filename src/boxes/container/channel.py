@@ -43,25 +43,17 @@ def listen(path: str) -> _socket.socket:
 
 def say(socket: _socket.socket, word: str) -> None:
     """Send a word. Raises what the other side said last if it is gone, else why the word could not be sent."""
-    try:
-        socket.send(b"!" + word.encode(), _socket.MSG_NOSIGNAL)
-    except OSError as error:
-        raise _unsaid(socket, error) from None
+    give(socket, word, [])
 
 
 def give(socket: _socket.socket, word: str, fds: list[int]) -> None:
-    """Send a word, and descriptors with it: the other side's `take`."""
+    """The same, and descriptors with it: the other side's `take`."""
     rights = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, pack(f"={len(fds)}i", *fds))] if fds else []
     try:
         socket.sendmsg([b"!" + word.encode()], rights, _socket.MSG_NOSIGNAL)
     except OSError as error:
-        raise _unsaid(socket, error) from None
-
-
-def _unsaid(socket: _socket.socket, error: OSError) -> BoxesError:
-    """Nothing is waited for: if the other side is there, it waits for the word."""
-    last_words(socket)
-    return refused("cannot speak to the other process of this container", error)
+        last_words(socket)  # nothing is waited for: if the other side is there, it waits for the word
+        raise refused("cannot speak to the other process of this container", error) from None
 
 
 def take(socket: _socket.socket) -> tuple[str, list[int]]:

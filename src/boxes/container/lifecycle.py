@@ -64,7 +64,7 @@ def _create(making: Creation) -> None:
     try:
         _build(making)
     except InternalError as error:
-        raise placement.starved(error, making.cgroups, making.config) from error
+        raise placement.starved(error, making.cgroups, making.config) from None
     making.record()
 
 
@@ -127,7 +127,7 @@ def _start(place: Place, journal: dict[str, Any], config: dict[str, Any]) -> Non
             from boxes.container import placement
 
             with cgroups_of(journal) as cgroups:
-                raise placement.starved(error, cgroups, config) from error
+                raise placement.starved(error, cgroups, config) from None
         raise
 
 
@@ -308,11 +308,8 @@ def run(store: Store, id: str, options: CreateOptions, *, detach: bool = False, 
     """create and start in one; unless detached, wait for the end, delete, and return the exit status."""
     from boxes.container.creation import Creation
 
-    if not detach and not options.no_subreaper:
-        from boxes.linux import flags as k
-        from boxes.linux import syscalls
-
-        syscalls.prctl(k.PR_SET_CHILD_SUBREAPER, 1)
+    if not detach:
+        adopt_orphans(options)
     with Creation(store, id, options, attached=not detach) as making:
         _create(making)
         if detach:
@@ -333,7 +330,7 @@ def run(store: Store, id: str, options: CreateOptions, *, detach: bool = False, 
                 code = wait_for(making, signals)
             finally:
                 if not keep:
-                    _delete_own(store, id, making.ended)
+                    delete_own(store, id, making.ended)
     if keep:
         from boxes.container import outcome
 
@@ -341,7 +338,16 @@ def run(store: Store, id: str, options: CreateOptions, *, detach: bool = False, 
     return code
 
 
-def _delete_own(store: Store, id: str, ended: Sequence[int]) -> None:
+def adopt_orphans(options: CreateOptions) -> None:
+    """Who waits for a container has all its processes for children in the end: prctl(2), PR_SET_CHILD_SUBREAPER."""
+    if not options.no_subreaper:
+        from boxes.linux import flags as k
+        from boxes.linux import syscalls
+
+        syscalls.prctl(k.PR_SET_CHILD_SUBREAPER, 1)
+
+
+def delete_own(store: Store, id: str, ended: Sequence[int]) -> None:
     """Nobody else will: what was lacking may be there again."""
     try:
         delete(store, id, force=True, ended=ended)

@@ -33,11 +33,8 @@ def restore(
     store: Store, id: str, options: CreateOptions, asked: CriuOptions, *, detach: bool = False, keep: bool = False
 ) -> int:
     """Unless detached, wait for the end, delete, and return the exit status. If it raises, nothing is left."""
-    if not detach and not options.no_subreaper:
-        from boxes.linux import flags as k
-        from boxes.linux import syscalls
-
-        syscalls.prctl(k.PR_SET_CHILD_SUBREAPER, 1)
+    if not detach:
+        lifecycle.adopt_orphans(options)
     making = Restoration(store, id, options, asked, attached=not detach)
     with making:
         if detach:
@@ -53,7 +50,7 @@ def restore(
                 code = lifecycle.wait_for(making, signals)
             finally:
                 if not keep:
-                    lifecycle.delete(store, id, force=True, ended=making.ended)
+                    lifecycle.delete_own(store, id, making.ended)
     if keep:
         from boxes.container import outcome
 

@@ -230,9 +230,8 @@ def replace(path: str, content: bytes, mode: int = 0o600) -> None:
     try:
         fd = os.open(made, flags, mode)
     except FileExistsError:
-        os.unlink(
-            made
-        )  # a killed one's; or planted, since a pid file may lie where others write, and its name is known
+        # a killed one's; or planted, since a pid file may lie where others write, and its name is known
+        os.unlink(made)
         fd = os.open(made, flags, mode)
     try:
         try:
