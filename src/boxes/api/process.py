@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 
-from boxes.api import client
+from boxes.api import client, scripted
 from boxes.api.flow import READ, Wait
 from boxes.api.result import Result
 from boxes.api.streams import Exchange, Streams
@@ -151,6 +151,12 @@ def begin(
     verb: str, given: dict[str, Any], args: Sequence[str], streams: Streams, delete: dict[str, Any]
 ) -> Flow[Running]:
     """Start a program whose streams are these."""
+    if verb == "run":
+        scripted_one = yield from scripted.begin(given, streams.theirs)
+        if scripted_one is not None:
+            streams.hand_over()
+            link, facts, fds = scripted_one
+            return Running(args, link, facts, fds, delete)
     try:
         link = yield from client.request(verb, given, streams.theirs)
     finally:
