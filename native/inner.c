@@ -687,16 +687,36 @@ static void do_spawn(struct payload payload) {
     current = next - 1;
 }
 
-/* Wait until the program has replaced the child, and tell so, with its pid and pidfd: u32 its socket, u32 pidfd. What the
- * child reports of a failure is handed on. */
+/* The next report of a child, and whose it is if the socket passes credentials. */
+static ssize_t heard(int socket, char *buffer, size_t room, int32_t *sender) {
+    union {
+        char space[CMSG_SPACE(sizeof(struct ucred))];
+        struct cmsghdr align;
+    } control;
+    struct iovec part = {buffer, room};
+    struct msghdr message = {
+        .msg_iov = &part, .msg_iovlen = 1, .msg_control = control.space, .msg_controllen = sizeof control.space,
+    };
+    ssize_t size;
+    do
+        size = recvmsg(socket, &message, MSG_CMSG_CLOEXEC);
+    while (size < 0 && errno == EINTR);
+    struct cmsghdr *header = size > 0 ? CMSG_FIRSTHDR(&message) : NULL;
+    if (header && header->cmsg_type == SCM_CREDENTIALS)
+        memcpy(sender, CMSG_DATA(header), sizeof *sender); /* struct ucred begins with the pid */
+    return size;
+}
+
+/* Wait until the program has replaced the child, or the child that this has made in its place, and tell so, with its pid
+ * and pidfd: u32 its socket, u32 the pidfd, u32 whether it is another's, which has to get this number. What is reported of
+ * a failure is handed on. */
 static void do_launched(struct payload payload) {
-    int socket = (int)take32(&payload), pidfd = (int)take32(&payload), executing = 0;
+    int socket = (int)take32(&payload), pidfd = (int)take32(&payload), other = (int)take32(&payload), executing = 0;
+    int32_t pid = (int32_t)child;
     static char buffer[sizeof(struct report) + DATA];
     struct report *report = (struct report *)(void *)buffer;
     for (;;) {
-        ssize_t size = recv(socket, buffer, sizeof buffer, 0);
-        if (size < 0 && errno == EINTR)
-            continue;
+        ssize_t size = heard(socket, buffer, sizeof buffer, &pid);
         if (size == 0 && executing)
             break;
         if (size < (ssize_t)sizeof *report)
@@ -708,8 +728,15 @@ static void do_launched(struct payload payload) {
         }
         executing |= report->kind == REPORT_EXECUTING;
     }
+    if (other) {
+        /* It has begun: whatever goes wrong from here on must not look as if it had not. */
+        if ((pid != child && waitpid((pid_t)child, NULL, 0) < 0) || syscall(SYS_pidfd_open, pid, 0) != pidfd) {
+            kill((pid_t)pid, SIGKILL);
+            give_up();
+        }
+        child = pid;
+    }
     close(socket);
-    int32_t pid = (int32_t)child;
     send_report(REPORT_READY, 0, (const char *)&pid, sizeof pid, pidfd);
 }
 
@@ -856,10 +883,11 @@ static void reset_signals(void) {
 
 /* ---- the maker ---- */
 
-enum { PLAN = 256 << 10, GIVEN = 4 }; /* bytes of a request; its descriptors: a socket for reports, and three streams */
+/* Bytes of a request; its descriptors: a socket for reports, three streams, and perhaps the pidfd of a container. */
+enum { PLAN = 256 << 10, GIVEN = 4, GIVEN_MOST = 5 };
 
 /* The next request, and its size: 0 at the end, below 0 for one that makes no sense, of which nothing is kept. */
-static ssize_t receive(int requests, char *text, int *given) {
+static ssize_t receive(int requests, char *text, int *given, size_t *number) {
     union {
         char space[CMSG_SPACE(sizeof(int) * 16)];
         struct cmsghdr align;
@@ -873,8 +901,10 @@ static ssize_t receive(int requests, char *text, int *given) {
         return errno == EINTR ? -1 : 0;
     struct cmsghdr *header = CMSG_FIRSTHDR(&message);
     size_t count = header ? (header->cmsg_len - CMSG_LEN(0)) / sizeof(int) : 0;
-    if (header && count == GIVEN && !(message.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) && size > 0) {
-        memcpy(given, CMSG_DATA(header), sizeof(int) * GIVEN);
+    int whole = size > 0 && !(message.msg_flags & (MSG_TRUNC | MSG_CTRUNC));
+    if (header && whole && (count == GIVEN || count == GIVEN_MOST)) {
+        memcpy(given, CMSG_DATA(header), sizeof(int) * count);
+        *number = count;
         return size;
     }
     for (size_t i = 0; i < count; i++) {
@@ -885,16 +915,19 @@ static ssize_t receive(int requests, char *text, int *given) {
     return size || count ? -1 : 0;
 }
 
-/* In a fork: the streams become 0 to 2 and the socket for reports 3, and nothing else is open. */
-static _Noreturn void make(char *text, size_t size, const int *given) {
-    for (int i = 1; i < GIVEN; i++)
-        if (dup2(given[i], i - 1) < 0)
+/* In a fork: the streams become 0 to 2, the socket for reports 3, a pidfd 4, and nothing else is open. They came in the
+ * numbers from 4 on. */
+static _Noreturn void make(char *text, size_t size, const int *given, size_t number) {
+    static const int places[GIVEN_MOST] = {3, 0, 1, 2, 4};
+    for (size_t i = 0; i < number; i++)
+        if (dup2(given[i], places[i]) < 0)
             _exit(1);
     reports = 3;
-    if (given[0] != reports && dup2(given[0], reports) < 0)
-        _exit(1);
-    close_all(4, ~0U, 0);
-    if (fcntl(reports, F_SETFD, FD_CLOEXEC) < 0 || signal(SIGCHLD, SIG_DFL) == SIG_ERR)
+    close_all((unsigned)number, ~0U, 0);
+    for (int fd = reports; fd < (int)number; fd++)
+        if (fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
+            _exit(1);
+    if (signal(SIGCHLD, SIG_DFL) == SIG_ERR)
         _exit(1);
     making = 1;
     run(text, size);
@@ -904,21 +937,22 @@ static _Noreturn void make(char *text, size_t size, const int *given) {
 /* Until the other end of the socket is closed. Nothing of a request stays in this process. */
 static _Noreturn void serve(int requests) {
     static _Alignas(8) char text[PLAN];
-    int given[GIVEN];
+    int given[GIVEN_MOST];
+    size_t number = 0;
     signal(SIGCHLD, SIG_IGN); /* they tell whoever asked, and need not be waited for */
     umask(022);
     if (prctl(PR_SET_NAME, "box: maker") < 0 || chdir("/") < 0)
         _exit(1);
     for (;;) {
-        ssize_t size = receive(requests, text, given);
+        ssize_t size = receive(requests, text, given, &number);
         if (size == 0)
             _exit(0);
         if (size < 0)
             continue;
         if (fork() == 0)
-            make(text, (size_t)size, given);
+            make(text, (size_t)size, given, number);
         memset(text, 0, (size_t)size);
-        for (int i = 0; i < GIVEN; i++)
+        for (size_t i = 0; i < number; i++)
             close(given[i]);
     }
 }

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from boxes.api.flow import Flow
-    from boxes.container.template import Template
+    from boxes.container.filling import ExecTemplate, Template
 
 _BOOT = (
     "import sys; sys.path.insert(0, sys.argv[1]); "
@@ -85,7 +85,7 @@ class Zygote:
     of."""
 
     def __init__(self) -> None:
-        self.templates: dict[str, Template | float] = {}
+        self.templates: dict[str, Template | ExecTemplate | float] = {}
         self.scripts, makers = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.scripts.setblocking(False)
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)

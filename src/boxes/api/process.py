@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from boxes.api.client import Link
     from boxes.api.flow import Flow
+    from boxes.api.scripted import Begun, Joined
 
 _GRACE = 2.0  # seconds for output to end after the program, should a process outside hold its other end
 _LOST = "the process that kept it was killed, so nobody knows how it ended"
@@ -148,15 +149,23 @@ def result(running: Running, ended: dict[str, Any], exchange: Exchange | None, *
 
 
 def begin(
-    verb: str, given: dict[str, Any], args: Sequence[str], streams: Streams, delete: dict[str, Any]
+    verb: str,
+    given: dict[str, Any],
+    args: Sequence[str],
+    streams: Streams,
+    delete: dict[str, Any],
+    joined: Joined | None = None,
 ) -> Flow[Running]:
-    """Start a program whose streams are these."""
+    """Start a program whose streams are these; `joined`: what is known of the container it is to be in."""
+    by_script: Begun | None = None
     if verb == "run":
-        scripted_one = yield from scripted.begin(given, streams.theirs)
-        if scripted_one is not None:
-            streams.hand_over()
-            link, facts, fds = scripted_one
-            return Running(args, link, facts, fds, delete)
+        by_script = yield from scripted.run(given, streams.theirs)
+    elif joined is not None:
+        by_script = yield from scripted.execute(given, streams.theirs, joined)
+    if by_script is not None:
+        streams.hand_over()
+        link, facts, fds = by_script
+        return Running(args, link, facts, fds, delete)
     try:
         link = yield from client.request(verb, given, streams.theirs)
     finally:
@@ -193,11 +202,12 @@ def complete(
     timeout: float | None,
     most: int,
     streams: Streams,
+    joined: Joined | None = None,
 ) -> Flow[Result]:
     """Start a program, and see it through to its end. The time counts from here."""
     deadline = None if timeout is None else time.monotonic() + timeout
     try:
-        running = yield from begin(verb, given, args, streams, delete)
+        running = yield from begin(verb, given, args, streams, delete, joined)
     except BaseException:
         streams.close()
         raise

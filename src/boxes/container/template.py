@@ -1,7 +1,5 @@
-"""Templates: what is common to containers that differ in id, arguments and environment alone (docs/adr/0015-scripts.md).
-
-A worker makes one of a config whose arguments and environment are marks. The caller keeps it and fills it in, once for
-each container; the maker carries out what that gives (plan/script.py).
+"""Templates are made here, by a worker: scripts of a container, or of a process in one, with marks for what is another
+each time. Who asked fills them in: filling.py.
 """
 
 from __future__ import annotations
@@ -10,13 +8,14 @@ import _stat as stat
 
 from boxes import system as os
 from boxes.apply import passwd
-from boxes.container import attached, host, journals, planning, status
-from boxes.container.undivided import Undivided
+from boxes.container import attached, exec, host, joins, journals, status
+from boxes.container.filling import sign
 from boxes.errors import BoxesError
 from boxes.linux import syscalls
-from boxes.plan import inner, process, script, scripted
+from boxes.plan import script, script_exec
+from boxes.plan.container import Plan
 from boxes.plan.rlimits import raised_rlimits
-from boxes.plan.scripted import CHILD_PID, CHILD_START, INODE, OWN_PID, OWN_START, TEXT, Unusual
+from boxes.plan.scripted import CHILD_PID, CHILD_START, INODE, OWN_PID, OWN_START, TEXT, UnusualError
 from boxes.spec.document import dump
 
 TYPE_CHECKING = False
@@ -25,55 +24,38 @@ if TYPE_CHECKING:
 
     from boxes.cgroups.directory import Directory
     from boxes.cgroups.settings import DeviceRules, Setting
+    from boxes.container.store import Store
+    from boxes.container.undivided import Undivided
+    from boxes.plan.inner import Steps
     from boxes.plan.scripted import Part
 
-_ARGUMENT, _VARIABLE = "\ue000argument", "\ue000="  # marks of the private use area: no config of ours has them
-_NUMBER = "\ue000number "  # and one in a journal: what is to be there, and of what
+_NUMBER = "\ue000number "  # in a journal: what is to be there, and of what
 _NULL = os.makedev(1, 3)
 
 
-def marked(config: dict[str, Any]) -> dict[str, Any]:
-    """The config with marks in the place of arguments and environment: what is equal has the same template."""
-    return {**config, "process": {**config["process"], "args": [_ARGUMENT], "env": [_VARIABLE]}}
-
-
-def common(config: dict[str, Any]) -> bool:
-    """Whether it is worth to ask for a template: what is checked in them, arguments and environment, is as it is to be,
-    and there is nothing that scripts cannot do."""
-    asked = config.get("process")
-    if not isinstance(asked, dict) or "hooks" in config or "annotations" in config or asked.get("terminal"):
-        return False
-    args, env = asked.get("args"), asked.get("env")
-    if not isinstance(args, list) or not args or not isinstance(env, list):
-        return False
-    texts = all(isinstance(each, str) and "\0" not in each for each in (*args, *env))
-    return bool(texts and args[0] and all(each.find("=") > 0 for each in env))
-
-
-# ---- in a worker ----
-
-
 def make(making: Undivided, limits: str) -> tuple[dict[str, Any], bytes]:
-    """The facts of a template, and its steps. `making` is an Undivided of which nothing was done. Raises Unusual."""
+    """The facts of a template, and its steps. `making` is an Undivided of which nothing was done. Raises UnusualError."""
     making.read()
     making.survey()
     making.plan_cgroup()
     _check(making)
     container = _container(making)
     written = script.Script(container)
-    parts = written.steps.around(written.config, written.execute)
     facts = {
-        "id": making.id,
         "created": making.journal["created"],
         "config": dump(making.config),
         "note": list(written.config_note()),
-        "sizes": [len(part) for part in parts],
-        "steps": len(written.steps),
         "limits": limits if container.cgroups or limits == "rlimits" else "none",
         "files": [name for name, _ in container.used],
         "homes": _homes(making),
     }
-    return facts, b"".join(parts)
+    return _template(making.id, written.steps, [written.config, written.execute], facts)
+
+
+def _template(id: str, steps: Steps, changing: list[int], facts: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
+    parts = steps.around(*changing)
+    common = {"id": id, "steps": len(steps), "last": changing[-1], "sizes": [len(part) for part in parts]}
+    return common | facts, b"".join(parts)
 
 
 def _check(making: Undivided) -> None:
@@ -96,10 +78,15 @@ def _check(making: Undivided) -> None:
         or (making.filter is not None and making.filter.listens)
     )
     if not usual or odd or not _null_is_null():
-        raise Unusual
+        raise UnusualError
+    _check_rlimits(asked)
+
+
+def _check_rlimits(asked: dict[str, Any]) -> None:
+    """Those that the container's own process could not set."""
     for resource, hard, _ in raised_rlimits(asked):
         if hard > syscalls.prlimit(0, resource)[1]:
-            raise Unusual
+            raise UnusualError
 
 
 def _null_is_null() -> bool:
@@ -108,7 +95,7 @@ def _null_is_null() -> bool:
 
 
 def _container(making: Undivided) -> script.Container:
-    made = planning.Plan(making.config, making.facts)
+    made = Plan(making.config, making.facts)
     given = host.confinement(
         making.facts, making.capabilities, groups_allowed=making.groups_allowed, no_new_keyring=False
     )
@@ -131,7 +118,7 @@ def _container(making: Undivided) -> script.Container:
 
 def _cgroup(directory: Directory, kind: str) -> script.Cgroup:
     if kind != "legacy" or directory.existing != len(directory.names) - 1:
-        raise Unusual
+        raise UnusualError
     parent, _, name = directory.path.rpartition("/")
     made = script.Cgroup(parent, name, directory.controllers)
     if "cpuset" in directory.controllers:
@@ -148,7 +135,7 @@ def _add_limits(making: Undivided, cgroups: list[script.Cgroup]) -> None:
             if found is None:
                 if making.cgroups.restricted and controller == "devices":
                     continue
-                raise Unusual
+                raise UnusualError
             found.settings.append((file, line))
 
 
@@ -160,7 +147,7 @@ def _lines(limit: Setting | DeviceRules) -> list[tuple[str, str, str]]:
         asked, others = devices.lines(limit)
         return [("devices", file, line) for file, line in (*asked, *(("devices.allow", line) for line in others))]
     if limit.above is not None:
-        raise Unusual
+        raise UnusualError
     return [(limit.controller, limit.file, line) for line in limit.value.splitlines()]
 
 
@@ -174,7 +161,7 @@ def _looked(config: dict[str, Any]) -> dict[str, str]:
         except FileNotFoundError:
             found[path] = ""
         except OSError:
-            raise Unusual from None
+            raise UnusualError from None
     return found
 
 
@@ -209,62 +196,65 @@ def _parts(text: str) -> list[Part]:
 def _homes(making: Undivided) -> list[Any] | None:
     """The home of the user in the root, and by what it is seen that this may have changed; None if it is not the root's
     own file that tells."""
-    if any(mount["destination"].rstrip("/") in ("", "/etc", "/etc/passwd") for mount in making.config.get("mounts") or ()):
+    if any(
+        mount["destination"].rstrip("/") in ("", "/etc", "/etc/passwd") for mount in making.config.get("mounts") or ()
+    ):
         return None
     user = (making.config.get("process") or {}).get("user") or {}
-    root = os.open(making.rootfs, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    return _home(making.rootfs, user.get("uid", 0))
+
+
+def _home(root: str, uid: int) -> list[Any] | None:
+    fd = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        return [passwd.home(root, user.get("uid", 0)), sign(making.rootfs)]
+        return [passwd.home(fd, uid), sign(root)]
     except BoxesError:
         return None
     finally:
-        os.close(root)
+        os.close(fd)
 
 
-# ---- in the caller ----
+# ---- another process in a container ----
 
 
-def sign(rootfs: str) -> list[int] | None:
-    """What changes when the root's /etc/passwd does."""
-    try:
-        facts = os.stat(f"{rootfs}/etc/passwd", follow_symlinks=False)
-    except OSError:
-        return None
-    return [facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns]
+def make_exec(store: Store, id: str, options: exec.ExecOptions) -> tuple[dict[str, Any], bytes]:
+    """The same of a process in a container that runs. Raises UnusualError."""
+    with store.peek(id) as place:
+        journal = place.load()
+        config = place.config()
+    settings = exec.process_of(config, options)
+    facts = joins.facts_of(journal, config, preserve=0)
+    scope = (journal["cgroups"] or {}).get("scope")
+    linux = config.get("linux") or {}
+    odd = (
+        scope
+        or "resctrl" in journal
+        or config.get("annotations")
+        or settings.get("terminal")
+        or settings.get("oomScoreAdj") is not None
+        or "execCPUAffinity" in settings
+        or host.labels(settings)
+        or facts.namespaces.joins
+        or not facts.has_own("mount")
+    )
+    if odd or store.runtime != store.state:
+        raise UnusualError
+    _check_rlimits(settings)
+    capabilities = host.capabilities()
+    groups_allowed = host.groups_allowed(facts.namespaces, capabilities)
+    given = host.confinement(
+        facts, capabilities, groups_allowed=groups_allowed, no_new_keyring=journal["options"]["no_new_keyring"]
+    )
+    given.linux = linux
+    if linux.get("seccomp"):
+        from boxes.container import seccomp
 
-
-class Template:
-    """One that a worker has made."""
-
-    def __init__(self, facts: dict[str, Any], steps: bytes) -> None:
-        self.limits: str = facts["limits"]
-        self.files: list[str] = facts["files"]
-        self._facts = facts
-        first, second, _ = facts["sizes"]
-        self._parts = steps[:first], steps[first : first + second], steps[first + second :]
-        self._id = facts["id"].encode()
-        self._created = facts["created"].encode()
-
-    def fits(self, id: str, config: dict[str, Any]) -> bool:
-        """Whether it can be filled in with these."""
-        if len(id) != len(self._id):
-            return False
-        if not process.needs_home(config["process"]):
-            return True
-        homes = self._facts["homes"]
-        return homes is not None and homes[1] == sign(config["root"]["path"])
-
-    def fill(self, id: str, config: dict[str, Any]) -> bytes:
-        """The script of one container."""
-        asked = config["process"]
-        text = self._facts["config"].replace(dump([_ARGUMENT]), dump(asked["args"]), 1)
-        text = text.replace(dump([_VARIABLE]), dump(asked["env"]), 1)
-        directory, name = self._facts["note"]
-        kept = inner.encoded(inner.NOTE, scripted.note(directory, name, [(TEXT, text.encode())]))
-        if process.needs_home(asked):
-            asked = process.with_home(asked, self._facts["homes"][0])
-        last = inner.encoded(inner.EXEC, process.execution(asked))
-        own, created = id.encode(), journals.now().encode()
-        begin, middle, end = (part.replace(self._id, own) for part in self._parts)
-        begin, middle = (part.replace(self._created, created) for part in (begin, middle))
-        return inner.whole(begin + kept + middle + last + end.replace(self._created, created), self._facts["steps"])
+        given.filter = seccomp.prepare(config, settings, [], given.available, store.runtime)
+        if given.filter.listens:
+            raise UnusualError
+    sign_of_frozen = journal.get("frozen_sign")
+    frozen = sign_of_frozen[0] if sign_of_frozen else None
+    written = script_exec.ExecScript(settings, facts, given, exec.paths(journal, options), frozen)
+    home = _home(f"/proc/{journal['pid']}/root", (settings.get("user") or {}).get("uid", 0))
+    own = (config.get("process") or {}).get("env") or []
+    return _template(id, written.steps, [written.execute], {"homes": home, "env": own})

@@ -106,35 +106,41 @@ def _make(
 def _exec(request: Request) -> None:
     """Run a process in a container, with the given streams, and keep it."""
     store, id = _where(request.given)
-    given = request.given
     worker.take_streams(request.fds)
-    user = given.get("user")
-    options = ExecOptions(
-        args=given["args"],
-        cwd=given.get("cwd"),
-        env=given.get("env"),
-        user=None if user is None else (user[0], user[1]),
-        detach=True,
-    )
     with Fds() as fds:
-        pid, *_ = begin(store, id, options, fds)
+        pid, *_ = begin(store, id, _exec_options(request.given), fds)
     worker.leave_streams()
     pidfd = os.pidfd_open(pid)
     request.answer({"pid": pid}, [pidfd])
     attached.keep_process(pidfd, request.reply.fileno(), id)
 
 
+def _exec_options(given: dict[str, Any]) -> ExecOptions:
+    user = given.get("user")
+    return ExecOptions(
+        args=given["args"],
+        cwd=given.get("cwd"),
+        env=given.get("env"),
+        user=None if user is None else (user[0], user[1]),
+        detach=True,
+    )
+
+
 # ---- verbs that end with their answer ----
 
 
 def _template(request: Request) -> None:
-    """A template of the config, as a memfd; none, if it is not for a script."""
-    from boxes.plan.scripted import Unusual
+    """A template of a config, or of a process in a container, as a memfd; none, if that is not for a script."""
+    from boxes.container import template
+    from boxes.plan.scripted import UnusualError
 
     store, id = _where(request.given)
     try:
-        facts, steps = _template_of(store, id, request.given)
-    except Unusual:
+        if "config" in request.given:
+            facts, steps = _template_of(store, id, request.given)
+        else:
+            facts, steps = template.make_exec(store, id, _exec_options(request.given))
+    except UnusualError:
         request.answer({})
         return
     with Fds() as fds:

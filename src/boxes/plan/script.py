@@ -19,8 +19,21 @@ from boxes.linux import flags as k
 from boxes.plan import script_root
 from boxes.plan.container import init_steps
 from boxes.plan.descriptors import Descriptors
-from boxes.plan.inner import KEEP, LAUNCHED, PASS, SPAWN, UNDO, WRITE, Steps, string
-from boxes.plan.scripted import INODE, NONE, O_DIRECTORY, O_PLACE, O_READ, O_WRITE, TEXT, Process, write_note
+from boxes.plan.inner import PASS, UNDO, WRITE, Steps, string
+from boxes.plan.scripted import (
+    INODE,
+    NONE,
+    O_DIRECTORY,
+    O_PLACE,
+    O_READ,
+    O_WRITE,
+    REPLY,
+    TEXT,
+    Child,
+    Process,
+    compare,
+    write_note,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,11 +45,9 @@ if TYPE_CHECKING:
     from boxes.plan.process import Confinement
     from boxes.plan.scripted import Part
 
-_REPLY = 3  # the maker's socket for reports, after the program's streams
 _LOCK, _TRY_LOCK, _UNLOCK = 2, 6, 8  # flock(2)
 _AT_REMOVEDIR = 0x200
-_AF_UNIX, _SEQPACKET = 1, 5 | os.O_CLOEXEC
-_SIGKILL, _P_PIDFD, _WEXITED = 9, 3, 4
+_SIGKILL = 9
 _ENOENT = 2
 _FILES = ("config.json", "state.json.new", "state.json")  # of the container's directory
 
@@ -63,8 +74,7 @@ class Cgroup:
                 host.steps.add(PASS, pack("=III", above, self.fd, 0) + string(file), f"copy {file}", "")
             host.close(above)
         for file, content in self.compared:
-            payload = pack("=III", self.fd, NONE, len(content)) + string(file) + content.encode()
-            host.steps.add(PASS, payload, f"compare {file}", "")
+            compare(host, self.fd, file, content)
         for file, line in self.settings:
             payload = pack("=II", self.fd, len(line)) + string(file) + line.encode()
             host.steps.add(WRITE, payload, f'write("{file}", "{line}")', "")
@@ -94,22 +104,25 @@ class Container:
 
 
 class Script:
-    """Written when it is made. Raises Unusual. `steps`, and the numbers of those that are another for each container:
+    """Written when it is made. Raises UnusualError. `steps`, and the numbers of those that are another for each container:
     where its config is written, and the execve."""
 
     def __init__(self, container: Container) -> None:
         self._container = container
         self.steps = Steps()
-        self._host = Process(self.steps, (0, 1, 2, _REPLY))
+        self._host = Process(self.steps, (0, 1, 2, REPLY))
+        self._child = Child(self._host)
         undo = self._claim()
         for cgroup in container.cgroups:
             cgroup.make(self._host)
         self._open_used()
         self._live()
+        first = self._child.pidfd
         self._tell()
         self._keep()
         self.steps.replace(undo, UNDO, pack("=I", len(self.steps)))
-        self._take_back()
+        self._child.take_back(first)
+        self._remove()
 
     def _claim(self) -> int:
         """Take the id, and write down what comes. Gives the step that says where to undo from."""
@@ -136,21 +149,19 @@ class Script:
             self._kill = self._host.open("openat", made.cgroups[made.killed].fd, string("cgroup.kill"), O_WRITE)
 
     def _live(self) -> None:
-        """The child: what the builder does, and inner after it. When it is made the caller knows that the program may
-        begin."""
-        host = self._host
+        """The child: what the builder does, and inner after it."""
+        made = self._container
         born, entries = self._entries()
-        self._ours, self._theirs = host.reserve(), host.reserve()
-        host.call("socketpair", _AF_UNIX, _SEQPACKET, 0, bytes(8))
-        host.call("write", _REPLY, b"!taken", 6)
-        spawn = len(self.steps)
-        self.steps.add(SPAWN, b"", "clone3", "/linux/namespaces")
-        self._become(Process(self.steps, host.opened), entries)
-        self._pidfd = host.reserve()
-        flags = self._container.facts.namespaces.flags
-        payload = pack("=QIIII", flags, born, self._pidfd, self._theirs, len(self.steps))
-        self.steps.replace(spawn, SPAWN, payload)
-        host.close(self._theirs, *entries)
+        self._child.begin()
+        child = self._child.process
+        child.call("prctl", k.PR_SET_PDEATHSIG, _SIGKILL)
+        child.call("umask", 0)
+        root = script_root.build(child, made.plan, made.facts, made.looked, entries)
+        old = child.open("openat", k.AT_FDCWD, string("/"), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        self.steps.extend(init_steps(made.config, made.facts, made.plan, made.given, Descriptors(root, old, -1, -1)))
+        self.execute = len(self.steps) - 1
+        self._child.end(made.facts.namespaces.flags, born)
+        self._host.close(*entries)
 
     def _entries(self) -> tuple[int, list[int]]:
         """The cgroup to be born in, and what to write to so as to enter the others, that of memory last: ADR 2."""
@@ -162,49 +173,26 @@ class Script:
                 born = cgroup.fd
         return born, entries
 
-    def _become(self, child: Process, entries: list[int]) -> None:
-        made = self._container
-        child.call("prctl", k.PR_SET_PDEATHSIG, _SIGKILL)
-        child.call("umask", 0)
-        root = script_root.build(child, made.plan, made.facts, made.looked, entries)
-        old = child.open("openat", k.AT_FDCWD, string("/"), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        self.steps.extend(init_steps(made.config, made.facts, made.plan, made.given, Descriptors(root, old, -1, -1)))
-        self.execute = len(self.steps) - 1
-
     def _tell(self) -> None:
-        """Note the process; wait until the program has begun, and say so."""
-        cgroups = self._container.cgroups
-        parts = [(what, cgroups[int(value)].fd) if what == INODE else (what, value) for what, value in self._container.made]
+        """Note the process; wait until the program has begun."""
+        made = self._container
+        parts = [(what, made.cgroups[int(value)].fd) if what == INODE else (what, value) for what, value in made.made]
         write_note(self._host, self._lock, "state.json.new", parts)
         names = string("state.json.new"), string("state.json")
         self._host.call("renameat2", self._lock, names[0], self._lock, names[1], 0)
-        self.steps.add(LAUNCHED, pack("=II", self._ours, self._pidfd), "launched", "")
+        self._child.launched()
+        self._host.call("flock", self._lock, _UNLOCK)
+        self._host.close(*(cgroup.fd for cgroup in made.cgroups))
 
     def _keep(self) -> None:
-        """Be the keeper: the same as attached.py's, in the same process. The first thing that is not as it was left ends
-        it, and then `delete` is what is needed."""
+        """The first thing that is not as it was left ends it, and then `delete` is what is needed: attached.py."""
         host = self._host
-        self.steps.add(UNDO, pack("=I", 0), "undo", "")
-        host.call("flock", self._lock, _UNLOCK)
-        null = host.open("openat", k.AT_FDCWD, string("/dev/null"), os.O_RDWR | os.O_CLOEXEC)
-        for stream in range(3):
-            host.call("dup3", null, stream, 0)
-        host.close(null, *(cgroup.fd for cgroup in self._container.cgroups))
-        host.call("prctl", k.PR_SET_NAME, string(f"box: keeper {self._container.facts.id}"[:15]))
-        numbers = [*self._used]
-        payload = pack(f"=IIII{len(numbers)}I", self._pidfd, self._kill & NONE, len(numbers), 0, *numbers)
-        self.steps.add(KEEP, payload, "keep", "")
+        self._child.keep(f"box: keeper {self._container.facts.id}", self._kill, self._used)
         host.call("flock", self._lock, _LOCK)
         # Fails where somebody has left an outcome to be told to others (`box wait`), and in a directory that was
         # deleted: then another container may have its names by now.
         host.call("mkdirat", self._lock, string("outcome"), 0o700)
         host.call("unlinkat", self._lock, string("outcome"), _AT_REMOVEDIR)
-        self._remove()
-
-    def _take_back(self) -> None:
-        """Where a failure leads. All of these may fail."""
-        self._host.call("pidfd_send_signal", self._pidfd, _SIGKILL, 0, 0)
-        self._host.call("waitid", _P_PIDFD, self._pidfd, 0, _WEXITED, 0)
         self._remove()
 
     def _remove(self) -> None:

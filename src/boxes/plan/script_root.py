@@ -12,7 +12,7 @@ from boxes import system as os
 from boxes.apply import operations as op
 from boxes.linux import flags as k
 from boxes.plan.inner import string
-from boxes.plan.scripted import Process, Unusual
+from boxes.plan.scripted import Process, UnusualError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ _SAFE = k.MOUNT_ATTR_RDONLY | k.MOUNT_ATTR_NOSUID | k.MOUNT_ATTR_NODEV | k.MOUNT
 def build(child: Process, plan: Plan, facts: Facts, looked: Mapping[str, str], entries: list[int]) -> int:
     """The steps up to a finished root; its descriptor. `looked`, `entries`: see script.py."""
     if plan.propagation or plan.isolation != k.MS_REC | k.MS_SLAVE:
-        raise Unusual
+        raise UnusualError
     child.call("mount", 0, string("/"), 0, plan.isolation, 0)
     root = _Root(child, child.open("open_tree", k.AT_FDCWD, string(facts.rootfs), _CLONE | k.AT_RECURSIVE), looked)
     root.attach()
@@ -72,7 +72,7 @@ class _Root:
         for operation in operations:
             action = _ACTIONS.get(type(operation))
             if action is None:
-                raise Unusual
+                raise UnusualError
             action(self, operation)
 
     def _place(self, tree: int, target: int) -> None:
@@ -89,7 +89,7 @@ class _Root:
             self.child.call("mkdirat", self.fresh[parent], string(name), 0o755)
             return self._open(self.fresh[parent], name, _O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW, k.RESOLVE_BENEATH)
         if any(target.startswith(f"{each}/") for each in (*self.fresh, *self.kernels)):
-            raise Unusual
+            raise UnusualError
         return self._open(self.fd, target, _O_PATH | flags, _STRICT)
 
     # ---- the operations ----
@@ -98,7 +98,7 @@ class _Root:
         wanted = operation.attributes
         late = operation.flags or operation.copy_up or operation.label or operation.readonly_later or operation.instead
         if late or wanted.propagation or wanted.recursive_propagation or operation.source.startswith("/"):
-            raise Unusual
+            raise UnusualError
         target = self._target(operation.target, os.O_DIRECTORY)
         mount = self._new(operation.kind, operation.source, operation.data, wanted.set | wanted.recursive_set)
         self._place(mount, target)
@@ -116,7 +116,7 @@ class _Root:
         context = child.open("fsopen", string(kind), k.FSOPEN_CLOEXEC)
         for key, equals, value in (setting.partition("=") for setting in (f"source={source}", *settings)):
             if len(value.encode()) > 255:
-                raise Unusual
+                raise UnusualError
             if equals:
                 child.call("fsconfig", context, k.FSCONFIG_SET_STRING, string(key), string(value), 0)
             else:
@@ -130,7 +130,7 @@ class _Root:
         wanted = operation.attributes
         odd = operation.over_proc or operation.proc or operation.idmap or operation.source_link or operation.on_link
         if odd or wanted.clear or wanted.recursive_clear:
-            raise Unusual
+            raise UnusualError
         flags = _CLONE | (k.AT_RECURSIVE if operation.recursive else 0)
         tree = self.child.open("open_tree", k.AT_FDCWD, string(operation.source), flags)
         target = self._target(operation.target)
@@ -150,13 +150,13 @@ class _Root:
     def device(self, operation: op.Device) -> None:
         parent, _, name = operation.target.rpartition("/")
         if parent not in self.fresh or operation.uid or operation.gid:
-            raise Unusual
+            raise UnusualError
         self.child.call("mknodat", self.fresh[parent], string(name), operation.mode, operation.device)
 
     def symlink(self, operation: op.Symlink) -> None:
         parent, _, name = operation.target.rpartition("/")
         if parent not in self.fresh:
-            raise Unusual
+            raise UnusualError
         self.child.call("symlinkat", string(operation.content), self.fresh[parent], string(name))
 
     def make_directory(self, operation: op.MakeDirectory) -> None:
@@ -167,7 +167,7 @@ class _Root:
     def _found(self, target: str) -> tuple[int, str]:
         """A path of the kernel's own filesystems, and what it is; it has to be that in the container too."""
         if not any(target.startswith(f"{each}/") for each in self.kernels) or target not in self.looked:
-            raise Unusual
+            raise UnusualError
         what = self.looked[target]
         flags = _O_PATH | (os.O_DIRECTORY if what == "directory" else 0)
         if not what:
