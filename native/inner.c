@@ -79,7 +79,7 @@
 /* The codes of the steps and of the reports; boxes/plan/inner.py has the same (a test compares them). */
 enum step {
     CALL = 1, FORK, CONSOLE, READY, WAIT, BOUNDING, CHDIR, STDIO, HOOK, EXEC, SECCOMP, WRITE, KEEP,
-    UNDO, SPAWN, LAUNCHED, NOTE, PASS
+    UNDO, SPAWN, LAUNCHED, NOTE, PASS, DEVICES
 };
 enum kind { REPORT_READY = 1, REPORT_EXECUTING, REPORT_ERROR, REPORT_CONSOLE, REPORT_LISTENER, REPORT_ENDED };
 enum { DATA = 4096, HEAD = 1024 };
@@ -817,6 +817,36 @@ static void do_pass(struct payload payload) {
     close(fd);
 }
 
+/* Confine a new cgroup of v2 to devices: u32 its directory, u32 zero, eBPF instructions. boxes/cgroups/devices.py does it
+ * for one that is there. */
+static void do_devices(struct payload payload) {
+    enum { PROG_LOAD = 5, PROG_ATTACH = 8, TYPE_CGROUP_DEVICE = 15, CGROUP_DEVICE = 6, ALLOW_MULTI = 2, TRIES = 30 };
+    uint32_t cgroup = take32(&payload);
+    take32(&payload);
+    struct { /* union bpf_attr of <linux/bpf.h> */
+        uint32_t type, count;
+        uint64_t instructions, licence;
+        uint32_t log_level, log_size;
+        uint64_t log;
+        uint32_t version, flags;
+        char name[16];
+    } program = {
+        .type = TYPE_CGROUP_DEVICE, .count = (uint32_t)((payload.end - payload.at) / 8),
+        .instructions = (uint64_t)(uintptr_t)payload.at, .licence = (uint64_t)(uintptr_t)"Apache-2.0",
+        .name = "boxes_devices",
+    };
+    long loaded = -1;
+    for (int i = 0; i < TRIES && loaded < 0; i++) {
+        loaded = syscall(SYS_bpf, PROG_LOAD, &program, sizeof program);
+        if (loaded < 0 && errno != EAGAIN && errno != EINTR)
+            break;
+    }
+    uint32_t attached[5] = {cgroup, (uint32_t)loaded, CGROUP_DEVICE, ALLOW_MULTI, 0};
+    if (loaded < 0 || syscall(SYS_bpf, PROG_ATTACH, attached, sizeof attached) < 0)
+        fail();
+    close((int)loaded);
+}
+
 static void do_step(enum step code, struct payload payload) {
     switch (code) {
     case CALL: do_call(payload); return;
@@ -836,6 +866,7 @@ static void do_step(enum step code, struct payload payload) {
     case LAUNCHED: do_launched(payload); return;
     case NOTE: do_note(payload); return;
     case PASS: do_pass(payload); return;
+    case DEVICES: do_devices(payload); return;
     case EXEC: do_exec(payload);
     }
     malformed();

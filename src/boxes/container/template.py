@@ -8,6 +8,9 @@ import _stat as stat
 
 from boxes import system as os
 from boxes.apply import passwd
+from boxes.cgroups import devices
+from boxes.cgroups.settings import Setting
+from boxes.cgroups.unified import enable_controllers
 from boxes.container import attached, exec, host, joins, journals, status
 from boxes.container.filling import sign
 from boxes.errors import BoxesError
@@ -23,7 +26,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from boxes.cgroups.directory import Directory
-    from boxes.cgroups.settings import DeviceRules, Setting
     from boxes.container.store import Store
     from boxes.container.undivided import Undivided
     from boxes.plan.inner import Steps
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 
 _NUMBER = "\ue000number "  # in a journal: what is to be there, and of what
 _NULL = os.makedev(1, 3)
+_PEAK = (5, 19)  # Linux with memory.peak
 
 
 def make(making: Undivided, limits: str) -> tuple[dict[str, Any], bytes]:
@@ -111,16 +114,29 @@ def _container(making: Undivided) -> script.Container:
     for at, directory in enumerate(making.cgroups.directories):
         if not directory.controllers:
             container.killed = at
-        names = (name for controller, name in attached.FILES["legacy"] if controller in directory.controllers)
-        container.used += [(name, at) for name in names]
+        container.used += [(name, at) for name in _used(making.cgroups.kind, directory)]
     return container
 
 
+def _used(kind: str, directory: Directory) -> list[str]:
+    """The files that tell what a container used: attached.py, `usage_files`."""
+    if kind == "legacy":
+        return [name for controller, name in attached.FILES[kind] if controller in directory.controllers]
+    with open(f"{directory.path.rpartition('/')[0]}/cgroup.subtree_control", "rb") as file:
+        enabled = file.read().decode().split()
+    names = [name for controller, name in attached.FILES[kind] if controller == "cpu" or controller in enabled]
+    major, minor = os.uname().release.split(".")[:2]
+    return [name for name in names if name != "memory.peak" or (int(major), int(minor)) >= _PEAK]
+
+
 def _cgroup(directory: Directory, kind: str) -> script.Cgroup:
-    if kind != "legacy" or directory.existing != len(directory.names) - 1:
+    if directory.existing != len(directory.names) - 1:
         raise UnusualError
     parent, _, name = directory.path.rpartition("/")
     made = script.Cgroup(parent, name, directory.controllers)
+    if kind == "unified":
+        enable_controllers(directory)
+        made.compared = [("cgroup.type", "domain\n"), ("cgroup.events", "populated 0\nfrozen 0\n")]
     if "cpuset" in directory.controllers:
         made.passed_on = ["cpuset.cpus", "cpuset.mems"]  # without, v1 lets no process in
     if "freezer" in directory.controllers:
@@ -129,26 +145,25 @@ def _cgroup(directory: Directory, kind: str) -> script.Cgroup:
 
 
 def _add_limits(making: Undivided, cgroups: list[script.Cgroup]) -> None:
+    unified = making.cgroups.kind == "unified"
     for limit in making.limits:
-        for controller, file, line in _lines(limit):
-            found = next((each for each in cgroups if controller in each.controllers), None)
-            if found is None:
-                if making.cgroups.restricted and controller == "devices":
-                    continue
+        controller = limit.controller if isinstance(limit, Setting) else "devices"
+        found = next((each for each in cgroups if unified or controller in each.controllers), None)
+        if found is None and controller == "devices" and making.cgroups.restricted:
+            continue
+        if found is None:
+            raise UnusualError
+        if isinstance(limit, Setting):
+            if limit.above is not None:
                 raise UnusualError
-            found.settings.append((file, line))
-
-
-def _lines(limit: Setting | DeviceRules) -> list[tuple[str, str, str]]:
-    from boxes.cgroups import devices
-    from boxes.cgroups.settings import DeviceRules
-
-    if isinstance(limit, DeviceRules):
-        asked, others = devices.lines(limit)
-        return [("devices", file, line) for file, line in (*asked, *(("devices.allow", line) for line in others))]
-    if limit.above is not None:
-        raise UnusualError
-    return [(limit.controller, limit.file, line) for line in limit.value.splitlines()]
+            found.settings += [(limit.file, line) for line in limit.value.splitlines()]
+        elif making.cgroups.restricted:
+            continue
+        elif unified:
+            found.devices = devices.program(limit)
+        else:
+            asked, others = devices.lines(limit)
+            found.settings += [*asked, *(("devices.allow", line) for line in others)]
 
 
 def _looked(config: dict[str, Any]) -> dict[str, str]:

@@ -19,7 +19,7 @@ from boxes.linux import flags as k
 from boxes.plan import script_root
 from boxes.plan.container import init_steps
 from boxes.plan.descriptors import Descriptors
-from boxes.plan.inner import PASS, UNDO, WRITE, Steps, string
+from boxes.plan.inner import DEVICES, PASS, UNDO, WRITE, Steps, string
 from boxes.plan.scripted import (
     INODE,
     NONE,
@@ -54,7 +54,8 @@ _FILES = ("config.json", "state.json.new", "state.json")  # of the container's d
 
 class Cgroup:
     """One that is made: `name` in `parent`, which is there. `settings`: (file, line)s that are written; `passed_on`:
-    files that are to hold what the parent's do; `compared`: (file, content)s that have to be so."""
+    files that are to hold what the parent's do; `compared`: (file, content)s that have to be so; `devices`: the program
+    that confines it to devices, on v2."""
 
     def __init__(self, parent: str, name: str, controllers: Sequence[str]) -> None:
         self.parent = parent
@@ -63,6 +64,7 @@ class Cgroup:
         self.settings: list[tuple[str, str]] = []
         self.passed_on: list[str] = []
         self.compared: list[tuple[str, str]] = []
+        self.devices = b""
         self.fd = -1
 
     def make(self, host: Process) -> None:
@@ -78,6 +80,10 @@ class Cgroup:
         for file, line in self.settings:
             payload = pack("=II", self.fd, len(line)) + string(file) + line.encode()
             host.steps.add(WRITE, payload, f'write("{file}", "{line}")', "")
+        if self.devices:
+            directory = host.open("openat", self.fd, string("."), O_DIRECTORY)  # bpf(2) takes no O_PATH descriptor
+            host.steps.add(DEVICES, pack("=II", directory, 0) + self.devices, "bpf", "/linux/resources/devices")
+            host.close(directory)
 
 
 class Container:
