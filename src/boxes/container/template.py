@@ -37,7 +37,7 @@ _PEAK = (5, 19)  # Linux with memory.peak
 
 
 def make(making: Undivided, limits: str) -> tuple[dict[str, Any], bytes]:
-    """The facts of a template, and its steps. `making` is an Undivided of which nothing was done. Raises UnusualError."""
+    """The facts of a template, and its steps. With `making` nothing was done yet. Raises UnusualError."""
     making.read()
     making.survey()
     making.plan_cgroup()

@@ -110,8 +110,8 @@ class Container:
 
 
 class Script:
-    """Written when it is made. Raises UnusualError. `steps`, and the numbers of those that are another for each container:
-    where its config is written, and the execve."""
+    """Written when it is made. Raises UnusualError. `steps`, and the numbers of those that are another for each
+    container: where its config is written, and the execve."""
 
     def __init__(self, container: Container) -> None:
         self._container = container
