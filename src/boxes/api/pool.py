@@ -10,6 +10,7 @@ from contextlib import suppress
 
 from boxes.api.sandbox import AsyncSandbox, Sandbox, Settings
 from boxes.errors import BoxesError, StateError, UsageError
+from boxes.spec import given as check
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ class Pool:
 
     def acquire(self, timeout: float | None = None) -> Sandbox:
         """One that waits, or the next that is made. Raises TimeoutError, and what has kept the pool from making one."""
+        check.seconds("timeout", timeout)
         with self._changed:
             if not self._ready and not self._changed.wait_for(self._decided, timeout):
                 raise TimeoutError(f"no sandbox within {timeout} s")

@@ -8,11 +8,12 @@ import time
 from boxes.api import client, scripted
 from boxes.api.flow import READ, Wait
 from boxes.api.result import Result
-from boxes.api.streams import Exchange, Streams
+from boxes.api.streams import DEVNULL, PIPE, Exchange, Streams
 from boxes.container.attached import EVERYTHING, outcome
 from boxes.container.outcome import now
 from boxes.container.reports import REPORT_ENDED, Report
 from boxes.errors import InternalError, UsageError
+from boxes.spec import given as check
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -188,6 +189,11 @@ def asked(
     """What "exec" is given: a program in the container that `where` names. Raises UsageError."""
     if isinstance(args, str | bytes) or not args:
         raise UsageError("'args' is a list of the program and its arguments")
+    check.environment("env", env or {})
+    if user is not None:
+        check.ids("user", user)
+    if cwd is not None:
+        check.instance("cwd", cwd, str)
     variables = [f"{name}={value}" for name, value in (env or {}).items()]
     return {**where, "args": [os.fspath(each) for each in args], "env": variables, "cwd": cwd, "user": user}
 
@@ -198,20 +204,24 @@ def complete(
     args: Sequence[str],
     delete: dict[str, Any],
     *,
-    content: bytes | None,
+    input: bytes | str | None,
     timeout: float | None,
-    most: int,
-    streams: Streams,
+    max_output: int,
     joined: Joined | None = None,
 ) -> Flow[Result]:
-    """Start a program, and see it through to its end. The time counts from here."""
+    """Start a program, and see it through to its end. The time counts from here. Raises UsageError."""
+    check.data("input", input)
+    check.seconds("timeout", timeout)
+    check.size("max_output", max_output)
+    content = input.encode() if isinstance(input, str) else input
+    streams = Streams(DEVNULL if content is None else PIPE, PIPE, PIPE)
     deadline = None if timeout is None else time.monotonic() + timeout
     try:
         running = yield from begin(verb, given, args, streams, delete, joined)
     except BaseException:
         streams.close()
         raise
-    exchange = Exchange(streams.take(), content or b"", most)
+    exchange = Exchange(streams.take(), content or b"", max_output)
     try:
         return (yield from communicate(running, exchange, deadline))
     finally:

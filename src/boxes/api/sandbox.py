@@ -13,6 +13,7 @@ from boxes.api.streams import DEVNULL, MAX_OUTPUT, PIPE, Streams
 from boxes.container.layers import Layer
 from boxes.container.transfer import Inside
 from boxes.errors import StateError
+from boxes.spec import given as check
 from boxes.spec.sandbox import Config, Limits
 
 TYPE_CHECKING = False
@@ -184,7 +185,6 @@ class _Sandbox:
         """Run a program in it to its end. After `timeout` seconds the program is killed; what it has started and left
         goes on, until the sandbox is closed. `cpu_time` and `memory_peak` are the program's own."""
         joined = self._joined()
-        content = input.encode() if isinstance(input, str) else input
         given = process.asked(self._where, args, env, cwd, user)
         return (
             yield from process.complete(
@@ -192,10 +192,9 @@ class _Sandbox:
                 given,
                 args,
                 {},
-                content=content,
+                input=input,
                 timeout=timeout,
-                most=max_output,
-                streams=Streams(DEVNULL if content is None else PIPE, PIPE, PIPE),
+                max_output=max_output,
                 joined=joined,
             )
         )
@@ -257,6 +256,7 @@ class _Sandbox:
 
     def write_file(self, path: str, content: bytes | str, *, mode: int = 0o644) -> None:
         """Make a file in the sandbox, with the directories on the way."""
+        check.data("content", content)
         data = content.encode() if isinstance(content, str) else content
         with self._inside() as inside:
             inside.write(path, data, mode, self._owner())
