@@ -228,6 +228,6 @@ def test_wrong_content_makes_no_file(make: Make) -> None:
 def test_wrong_timeout_of_a_wait_is_named(make: Make, box: Runtime, bundle: Bundle) -> None:
     with make() as sandbox, sandbox.popen(["true"]) as program, pytest.raises(boxes.UsageError, match="'timeout' is"):
         program.wait(-1)
-    with boxes.Pool(bundle.path / "rootfs", 1, root=box.root) as pool:
-        with pytest.raises(boxes.UsageError, match="'timeout' is"):
-            pool.acquire(timeout="soon")  # type: ignore[arg-type]
+    pool = boxes.Pool(bundle.path / "rootfs", 1, root=box.root)
+    with pool, pytest.raises(boxes.UsageError, match="'timeout' is"):
+        pool.acquire(timeout="soon")  # type: ignore[arg-type]
