@@ -5,6 +5,9 @@
  * nor the current directory is on sys.path, and `boxes` is found by its absolute path alone. Nothing is searched in
  * PATH. The file knows where it is from the kernel, so that the links made by pipx and `uv tool` lead here as well.
  *
+ * Between execve(2) and the first line of Python the dynamic loader and the interpreter start. What they say of a
+ * failure is for their own developers, or nothing at all. So a child, the watcher, reads it and reports one line.
+ *
  * Installed as PREFIX/bin/box, it looks for the package in this order:
  *     PREFIX/{lib,lib64}/python3.N/{site,dist}-packages    virtual environments, --user, --prefix, /usr/local; highest N
  *     PREFIX/{lib,lib64}/python3/{site,dist}-packages      Debian's packages
@@ -16,6 +19,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <sched.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -28,23 +33,22 @@
 #define OLDEST_MINOR 11
 
 /* `boxes` becomes a package that is nothing but its folder: boxes/__init__.py is the API of a library, which the
- * command line does not need. Modules come from one file of bytecode if there is a good one: boxes/bundle.py. */
+ * command line does not need. Modules come from one file of bytecode if there is a good one: boxes/bundle.py. An
+ * interpreter that finds boxes/start/encodings.py has the same there, compiled. */
 static const char START[] =
     "import sys,posix,marshal\n"
+    "d,o,w=sys.argv[1:4];del sys.argv[1:4]\n"
+    "p=sys.modules['boxes']=type(sys)('boxes');p.__path__=[d]\n"
     "try:\n"
-    " d=sys.argv.pop(1)\n"
-    " p=sys.modules['boxes']=type(sys)('boxes');p.__path__=[d]\n"
-    " try:\n"
-    "  f=posix.open(d+'/__pycache__/bundle.'+sys.implementation.cache_tag,posix.O_RDONLY|posix.O_CLOEXEC)\n"
-    "  n=int.from_bytes(posix.read(f,4),'little')\n"
-    "  c,e=marshal.loads(posix.read(f,n))\n"
-    "  exec(c,e|{'fd':f,'start':n+4})\n"
-    " except Exception:pass\n"
-    " from boxes.cli.main import main\n"
-    " main()\n"
-    "except BaseException as e:\n"
-    " posix.write(2,ascii('box: cannot start: %s: %s'%(type(e).__name__,e))[1:-1].encode()+b'\\n')\n"
-    " posix._exit(1)";
+    " f=posix.open(d+'/__pycache__/bundle.'+sys.implementation.cache_tag,posix.O_CLOEXEC)\n"
+    " n=int.from_bytes(posix.read(f,4),'little')\n"
+    " c,e=marshal.loads(posix.read(f,n))\n"
+    " exec(c,e|{'fd':f,'start':n+4})\n"
+    "except Exception:pass\n"
+    "from boxes.cli.main import main\n"
+    "main(int(o),int(w))";
+
+static const char COMPILED_START[] = "from encodings import start;start()";
 
 /* Write a formatted string, or "" if it does not fit: no file has that name. */
 __attribute__((format(printf, 3, 4))) static const char *print(char *buffer, size_t size, const char *format, ...) {
@@ -64,6 +68,71 @@ static bool starts_with(const char *text, const char *start) {
 __attribute__((noreturn)) static void fail(const char *what, const char *where) {
     dprintf(STDERR_FILENO, "box: %s '%s'\n", what, where);
     exit(1);
+}
+
+static int own_stderr = STDERR_FILENO; /* which is a pipe to the watcher meanwhile */
+static pid_t watcher;
+
+/* The line of a report that says most: what is fatal, or else the last. `text` is changed. */
+static const char *telling_line(char *text) {
+    const char *found = "the interpreter ended without a word";
+    for (char *line; (line = strsep(&text, "\n"));) {
+        for (char *c = line; *c; c++)
+            if ((unsigned char)*c < ' ' || *c == '\x7f')
+                *c = '?';
+        if (*line)
+            found = line;
+        if (starts_with(line, "Fatal Python error"))
+            break;
+    }
+    const char *said = *found == '/' ? strstr(found, ": ") : NULL; /* the dynamic loader begins with the program */
+    return said ? said + 2 : found;
+}
+
+/* Read what is said until the interpreter runs, which a zero byte tells, or has ended. */
+static int watch(void *words) {
+    static char text[1 << 14];
+    size_t length = 0;
+    ssize_t count;
+    if (dup2(own_stderr, STDERR_FILENO) < 0)
+        return 1;
+    while ((count = read(*(int *)words, text + length, sizeof text - 1 - length)) > 0) {
+        length += (size_t)count;
+        if (text[length - 1] == '\0')
+            return 0;
+        if (length == sizeof text - 1)
+            length /= 2;
+    }
+    text[length] = '\0';
+    if (count == 0)
+        dprintf(STDERR_FILENO, "box: cannot start: %s\n", telling_line(text));
+    return 1;
+}
+
+/* Give a child what comes on standard error from here on. It shares the memory until execve(2), since copying costs,
+ * and wait(2) finds it only if asked for it. Where one of these calls fails, all goes on without. */
+static void start_watcher(void) {
+    static char stack[1 << 16] __attribute__((aligned(16)));
+    static int words[2];
+    if (pipe2(words, O_CLOEXEC) < 0)
+        return;
+    int kept = fcntl(STDERR_FILENO, F_DUPFD, STDERR_FILENO + 1);
+    if (kept >= 0 && dup2(words[1], STDERR_FILENO) >= 0) {
+        own_stderr = kept;
+        close(words[1]);
+        watcher = clone(watch, stack + sizeof stack, CLONE_VM, words);
+        close(words[0]);
+        if (watcher > 0)
+            return;
+        watcher = 0;
+        dup2(kept, STDERR_FILENO);
+        own_stderr = STDERR_FILENO;
+    } else {
+        close(words[0]);
+        close(words[1]);
+    }
+    if (kept >= 0)
+        close(kept);
 }
 
 /* A descriptor opened later must not take the place of a missing stdin, stdout or stderr: it would reach the container. */
@@ -154,10 +223,10 @@ static const char *name_of(const char *path, const char *package) {
 /* Run `package` with the interpreter `python` ("python3.11" if the package is in such a folder, else "python3").
  * The same version elsewhere is better than another one beside us, for which nothing is compiled. */
 __attribute__((noreturn)) static void start(const char *prefix, const char *package, const char *python, int argc, char **argv) {
-    static char path[PATH_MAX];
+    static char path[PATH_MAX], kept[12], child[12];
     const char *places[][2] = {{prefix, python},    {"/usr", python},    {"/usr/local", python},
                                {prefix, "python3"}, {prefix, "python"},  {"/usr", "python3"}};
-    const char *first[] = {path, "-I", "-S", "-X", "utf8", "-c", START, package};
+    const char *first[] = {path, "-I", "-S", "-X", "utf8", "-c", START, package, kept, child};
     const size_t count = sizeof first / sizeof *first;
     const char **arguments = calloc(count + (size_t)argc + 1, sizeof *arguments);
     if (!arguments)
@@ -167,14 +236,20 @@ __attribute__((noreturn)) static void start(const char *prefix, const char *pack
         arguments[count + (size_t)i - 1] = argv[i];
     char **environment = clean_environment();
     int error = ENOENT;
+    start_watcher();
+    print(kept, sizeof kept, "%d", own_stderr);
+    print(child, sizeof child, "%d", watcher);
     for (size_t i = 0; i < sizeof places / sizeof *places; i++) {
         print(path, sizeof path, "%s/bin/%s", places[i][0], places[i][1]);
         arguments[0] = name_of(path, package);
+        arguments[6] = arguments[0] == path ? START : COMPILED_START;
         execve(path, (char **)arguments, environment);
         if (errno != ENOENT)
             error = errno;
     }
-    dprintf(STDERR_FILENO, "box: cannot run %s or python3 of '%s/bin', '/usr/bin' or '/usr/local/bin' for '%s': %s\n",
+    if (watcher)
+        kill(watcher, SIGKILL);
+    dprintf(own_stderr, "box: cannot run %s or python3 of '%s/bin', '/usr/bin' or '/usr/local/bin' for '%s': %s\n",
             python, prefix, package, strerror(error));
     exit(1);
 }

@@ -59,7 +59,7 @@ def imported(box: Runtime, *args: str) -> set[str]:
     """The modules a command loads beyond those of a bare interpreter. The command must succeed."""
     note = box.directory / "modules"
     note.unlink(missing_ok=True)
-    program = [str(note), str(source.PACKAGE), "--root", str(box.root), *args]
+    program = [str(note), str(source.PACKAGE), "2", "0", "--root", str(box.root), *args]
     told = next((source.PACKAGE / "__pycache__").glob("!*._pth"))  # as the launcher names the interpreter
     command = [str(told).removesuffix("._pth"), "-I", "-S", "-c", NOTE + start_code(), *program]
     errors = box.directory / "errors"

@@ -28,7 +28,7 @@ BELOW = {
     "log": set[str](),
     "version": set[str](),
     "bundle": set[str](),
-    "start": set[str](),
+    "start": {"cli"},  # which it starts
     "__init__": {"api", "aio", "spec", "version"},
     "__main__": {"cli"},
 }

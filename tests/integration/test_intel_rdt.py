@@ -47,7 +47,7 @@ class Shown(Runtime):
 
     def command(self, *args: str) -> list[str]:
         code = SHOW + start_code()
-        program = [str(self.mountinfo), str(source.PACKAGE), "--root", str(self.root), *args]
+        program = [str(self.mountinfo), str(source.PACKAGE), "2", "0", "--root", str(self.root), *args]
         return [str(self.path), "-I", "-S", "-c", code, *program]
 
 

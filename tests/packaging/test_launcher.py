@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import shutil
+import signal
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.sweeps import points
+
 BOX = Path(__file__).parents[2] / "bin" / "box"
+PACKAGE = Path(__file__).parents[2] / "src" / "boxes"
 STUB = """
 import os, sys
 
-def main():
+def main(stderr, watcher):
     import json
+    os.write(2, b"\\0")
+    os.dup2(int(stderr), 2)
+    os.close(int(stderr))
     print(json.dumps({
         "argv": [os.fsencode(argument).hex() for argument in sys.argv[1:]],
         "environment": dict(os.environ),
@@ -27,6 +36,20 @@ def main():
         "flags": [sys.flags.isolated, sys.flags.no_site, sys.flags.utf8_mode],
         "descriptors": sorted(map(int, os.listdir("/proc/self/fd"))) if os.path.exists("/proc/self/fd") else [],
     }))
+"""
+LOOKS = """
+import json, os, sys
+from boxes.cli.options import Command
+COMMAND = Command("state", "look around", usage="state")
+
+def run(call):
+    try:
+        child = os.waitpid(-1, 0x40000000)
+    except ChildProcessError:
+        child = None
+    files = [os.readlink(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd") if os.path.exists(f"/proc/self/fd/{fd}")]
+    print(json.dumps([child, os.readlink("/proc/self/fd/2"), [file.split(":")[0] for file in files if "bundle" not in file]]))
+    return 0
 """
 LAYOUTS = [
     "lib/python3.11/site-packages",
@@ -201,3 +224,89 @@ def test_missing_interpreter_is_one_line_also_without_proc(tmp_path: Path) -> No
         "box: cannot run python3.11 or python3 of '/opt/bin', '/usr/bin' or '/usr/local/bin' for "
         "'/opt/lib/python3.11/site-packages/boxes': No such file or directory\n"
     )
+
+
+def starting(prefix: Path, script: str, *, through: str = '"$0"') -> tuple[int, str]:
+    """What becomes of a command whose interpreter is a program of the shell: its status and its words."""
+    box = make_prefix(prefix)
+    python = prefix / "bin/python3.11"
+    python.write_text(f"#!/bin/sh\n{script}\n")
+    python.chmod(0o755)
+    finished = subprocess.run(["sh", "-c", through, box], capture_output=True, text=True, check=False, timeout=10)
+    return finished.returncode, finished.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("Traceback (most recent call last):\nOSError: [Errno 5] Input/output error\n\n", "OSError: [Errno 5] Input/output error"),
+        ("Fatal Python error: init: no memory\nPython runtime state: x\n\nCurrent thread\n", "Fatal Python error: init: no memory"),
+        ("/a/python3: error while loading shared libraries: no room\n", "error while loading shared libraries: no room"),
+        ("no end of line", "no end of line"),
+        ("a\tb\033[1m", "a?b?[1m"),
+        ("", "the interpreter ended without a word"),
+    ],
+)  # fmt: skip
+def test_interpreter_that_cannot_start_is_one_line(tmp_path: Path, words: str, told: str) -> None:
+    (tmp_path / "words").write_text(words)
+    assert starting(tmp_path, f"cat {tmp_path}/words >&2; exit 7") == (
+        7,
+        f"box: cannot start: {told}\n",
+    )
+
+
+def test_interpreter_that_a_signal_ends_is_one_line(tmp_path: Path) -> None:
+    assert starting(tmp_path, "kill -SEGV $$", through='exec "$0"') == (
+        -signal.SIGSEGV,
+        "box: cannot start: the interpreter ended without a word\n",
+    )
+
+
+def test_interpreter_that_says_a_lot_is_not_held_up(tmp_path: Path) -> None:
+    status, told = starting(tmp_path, "yes | head -c 1000000 >&2; echo last >&2; exit 1")
+    assert (status, told) == (1, "box: cannot start: last\n")
+
+
+@pytest.mark.parametrize("to", ["2>&-", "2>/dev/null", "2>/dev/full"])
+def test_interpreter_that_cannot_start_without_a_place_to_say_it(tmp_path: Path, to: str) -> None:
+    assert starting(tmp_path, "echo word >&2; exit 7", through=f'"$0" {to}') == (7, "")
+
+
+def make_real_prefix(prefix: Path) -> Path:
+    """With the package itself, of which one verb looks around instead."""
+    make_prefix(prefix, "src")
+    shutil.rmtree(prefix / "src/boxes")
+    shutil.copytree(PACKAGE, prefix / "src/boxes")
+    (prefix / "src/boxes/cli/state.py").write_text(LOOKS)
+    package = str(prefix / "src/boxes")
+    subprocess.run(["/usr/bin/python3", "-X", "no_debug_ranges", f"{package}/bundle.py", package], check=True)
+    return prefix / "bin/box"
+
+
+def test_watcher_is_gone_when_the_command_runs(tmp_path: Path) -> None:
+    box = make_real_prefix(tmp_path)
+    words = tmp_path / "words"
+    with words.open("w") as file:
+        done = subprocess.run([box, "state"], stdout=subprocess.PIPE, stderr=file, stdin=subprocess.DEVNULL, check=True)
+    assert json.loads(done.stdout) == [None, str(words), ["/dev/null", "pipe", str(words)]]
+    assert words.read_text() == ""
+
+
+@pytest.mark.requires("root")
+def test_no_call_of_the_start_that_fails_is_silent_or_holds_it_up(tmp_path: Path) -> None:
+    box = [str(make_real_prefix(tmp_path)), "state"]
+    found = [point for point in points.record(box, tmp_path).points if point.call not in points.NEVER_FAIL]
+    own = {"pipe2", "fcntl", "dup2", "clone", "wait4"}
+    chosen = [point for point in found if point.task or point.call in own]
+    assert {point.call for point in chosen if point.task} == {"dup2", "read"}
+    assert {point.call for point in chosen if not point.task} == own
+    for point in [*chosen, *random.Random(1).sample(found, 30)]:
+        done = points.run(box, points.failing(point), tmp_path, 5)
+        deadline = time.monotonic() + 2
+        while done.code and not done.err and time.monotonic() < deadline:
+            done = done._replace(err=points.words(tmp_path))
+        if done.code:
+            assert done.err.startswith("box: "), (point, done)
+            assert done.err.count("\n") == 1, (point, done)
+        else:
+            assert done.err == "", (point, done)

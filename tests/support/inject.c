@@ -2,10 +2,11 @@
  *
  *     inject LOG TASK CALL NUMBER WHAT COMMAND…
  *
- * WHAT is "record": nothing is done, and LOG gets a line "TASK CALL" for each system call, and for openat(2) the path;
- * "error=E": the call is not carried out and fails with errno E; "late=E": it fails so, but has been carried out, as
- * close(2) is; "signal=S": the process gets S, and the call is not carried out. brk(2) has an error of its own. TASK counts the processes and threads in the order of their birth,
- * from 0, the command; -1 is any of them, each counting for itself. CALL is a number, NUMBER counts from 1.
+ * WHAT is "record": nothing is done, and LOG gets a line "TASK CALL" for each system call; "error=E": the call is not
+ * carried out and fails with errno E; "late=E": it fails so, but has been carried out, as close(2) is; "signal=S": the
+ * process gets S, and the call is not carried out. brk(2) has an error of its own. TASK counts the processes and threads
+ * in the order of their birth, from 0, the command; -1 is any of them, each counting for itself. CALL is a number, NUMBER
+ * counts from 1.
  *
  * LOG gets "done" when it was done. The exit status is the command's, or 128 and the signal that ended it. What still
  * runs when the command has ended goes on untraced. strace(1) could do most of this, but cannot tell the tasks apart.
@@ -20,7 +21,6 @@
 #include <string.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
-#include <sys/uio.h>
 #include <sys/user.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -73,17 +73,6 @@ static int is_wanted(int index, long call, unsigned number) {
     return (wanted_task < 0 || wanted_task == index) && wanted_call == call && wanted_number == number;
 }
 
-static void record(struct task *task, int index, const struct info *info) {
-    char path[256] = "";
-    struct iovec here = {path, sizeof path - 1}, there = {(void *)(uintptr_t)info->arguments[1], sizeof path - 1};
-    if (info->number == SYS_openat && process_vm_readv(task->pid, &here, 1, &there, 1, 0) < 0)
-        path[0] = '\0'; /* it ends close to the end of a mapping */
-    for (char *c = path; *c; c++)
-        if (*c == '\n')
-            *c = '?';
-    fprintf(report, "%d %llu %s\n", index, (unsigned long long)info->number, path);
-}
-
 static void on_entry(int index, const struct info *info) {
     long call = (long)info->number;
     struct task *task = tasks[index];
@@ -91,7 +80,7 @@ static void on_entry(int index, const struct info *info) {
         return;
     unsigned number = ++task->counts[call];
     if (recording)
-        record(task, index, info);
+        fprintf(report, "%d %ld\n", index, call);
     else if (is_wanted(index, call, number)) {
         fprintf(report, "done\n");
         fflush(report);

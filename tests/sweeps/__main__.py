@@ -25,7 +25,7 @@ def main() -> int:
                 begun = time.monotonic()
                 outcome = sweep(job, workers=options.jobs, progress=lambda line: print(f"  {line}", flush=True))
                 print(describe(job, outcome, begun) + (f" [{error}]" if error else ""), flush=True)
-                failed += bool(outcome.wrong())
+                failed += bool(outcome.findings)
     return 1 if failed else 0
 
 

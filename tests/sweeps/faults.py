@@ -12,6 +12,7 @@ from tests.sweeps.verbs import Findings, Verb, attempt
 
 HANG = 2.0  # seconds
 DEADLINE = 6.0
+PATIENCE = 0.5
 
 
 class Faults:
@@ -22,7 +23,6 @@ class Faults:
         self.verb = verb
         self.error = error
         self.ours = ours
-        self.starting: set[Point] = set()  # before the runtime's own code
 
     def points(self) -> list[Point]:
         """All points, from a run without a failure; it also makes what is made once only."""
@@ -34,7 +34,6 @@ class Faults:
             assert found.code == self.verb.success, f"{self.verb.name} gives {found.code}"
             assert not problems, problems
             self.scene.settle()
-        self.starting = set(found.points[: found.own])
         return [point for point in found.points if point.call not in points.NEVER_FAIL]
 
     def __call__(self, point: Point) -> tuple[bool, int, Findings]:
@@ -56,7 +55,7 @@ class Faults:
             seconds = time.monotonic() - begun
             if seconds > HANG:
                 found.append(f"hang: {seconds:.1f} s")
-            found += self._told(point, traced)
+            found += self._told(self._heard(traced))
             check = self.verb.done if traced.code == self.verb.success else self.verb.failed
             kind = "wrong" if traced.code == self.verb.success else "left"
             found += [f"{kind}: {line}" for line in attempt(check)]
@@ -67,14 +66,21 @@ class Faults:
         found += self._cleaned()
         return traced.reached, traced.code, found
 
-    def _told(self, point: Point, traced: Traced) -> Findings:
-        if point in self.starting:  # these are the words of the loader and the interpreter, if they have any
-            told = "Traceback" if "Traceback" in traced.err else "nothing" if not traced.err else ""
-            return [f"start: {traced.code}: {told}"] if told and traced.code != self.verb.success else []
+    def _heard(self, traced: Traced) -> Traced:
+        """With what comes a moment later: a file has no end to wait for, as the pipes of engines have, and if the
+        interpreter cannot start another process says so."""
+        deadline = time.monotonic() + PATIENCE
+        while traced.code != self.verb.success and not traced.err and time.monotonic() < deadline:
+            time.sleep(0.002)
+            traced = traced._replace(err=points.words(self.scene.directory))
+        return traced
+
+    def _told(self, traced: Traced) -> Findings:
         if "Traceback" in traced.err:
             return [f"traceback: {traced.err[-300:]}"]
         if traced.code == self.verb.success:
-            return []
+            strange = self.ours and any(not line.startswith("box: ") for line in traced.err.splitlines())
+            return [f"noise: {traced.err[:300]}"] if strange or "could not start" in traced.err else []
         if not traced.err.strip():
             return [f"silent: {traced.code}"]
         if self.ours and (not traced.err.startswith("box: ") or traced.err.count("\n") != 1):

@@ -25,7 +25,7 @@ class Kills(Faults):
         try:
             traced = points.run(command, points.killing(point), self.scene.directory, DEADLINE)
             if traced.code not in (KILLED, self.verb.success):  # another of its processes was, and it takes all back
-                found += self._told(point, traced)
+                found += self._told(traced)
                 found += [f"left: {line}" for line in attempt(self.verb.failed)]
         except subprocess.TimeoutExpired:
             found.append(f"hang: more than {DEADLINE} s")

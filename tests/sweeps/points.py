@@ -82,6 +82,11 @@ class Traced(NamedTuple):
     reached: bool
 
 
+def words(directory: Path) -> str:
+    """What the last command has said."""
+    return (directory / "errors").read_text("utf-8", "replace")
+
+
 def run(command: list[str], what: list[str], directory: Path, timeout: float) -> Traced:
     """Run a command, with something happening to it. Raises subprocess.TimeoutExpired, and leaves all running."""
     log, errors = directory / "inject.log", directory / "errors"
@@ -94,16 +99,14 @@ def run(command: list[str], what: list[str], directory: Path, timeout: float) ->
             process.kill()
             process.wait()
             raise
-    return Traced(code, errors.read_text("utf-8", "replace"), log.read_text().startswith("done"))
+    return Traced(code, words(directory), log.read_text().startswith("done"))
 
 
 class Recorded(NamedTuple):
-    """The calls of a command in their order; its exit status; `own`: where the runtime's own code begins, before which
-    the dynamic loader and the interpreter start."""
+    """The calls of a command in their order, and its exit status."""
 
     code: int
     points: list[Point]
-    own: int
 
 
 def record(command: list[str], directory: Path) -> Recorded:
@@ -112,15 +115,12 @@ def record(command: list[str], directory: Path) -> Recorded:
     assert not done.err, done.err
     counts: Counter[tuple[int, str]] = Counter()
     found: list[Point] = []
-    own = 0
     for line in (directory / "inject.log").read_text("utf-8", "replace").splitlines():
-        task, number, path = line.split(" ", 2)
+        task, number = line.split()
         place = (int(task), _names()[int(number)])
         counts[place] += 1
-        if "/bundle.cpython" in path and not own:
-            own = len(found)
         found.append(Point(*place, counts[place]))
-    return Recorded(done.code, found, own)
+    return Recorded(done.code, found)
 
 
 def of_any_task(found: Iterable[Point]) -> list[Point]:

@@ -52,10 +52,6 @@ class Outcome(NamedTuple):
         found = {(line.split(": ")[1], line.split(": ")[0]) for line in self.findings}
         return Counter(kind for kind, _ in found)
 
-    def wrong(self) -> list[str]:
-        """Without what loader and interpreter say of themselves before the runtime's code runs."""
-        return [line for line in self.findings if line.split(": ")[1] != "start"]
-
 
 def sweep(job: Job, *, workers: int = 2, progress: Callable[[str], None] = lambda line: None) -> Outcome:
     """Try all points of a job, or its sample."""

@@ -63,7 +63,7 @@ def _swept(job: Job) -> Row:
     begun = time.monotonic()
     outcome = sweep(job, progress=lambda line: print(f"  {line}", flush=True))
     print(describe(job, outcome, begun), flush=True)
-    verdict = "failed" if outcome.wrong() or not outcome.points else "ok"
+    verdict = "failed" if outcome.findings or not outcome.points else "ok"
     return Row(f"{job.kind}: {job.verb}, {job.shape}", str(outcome.points), verdict)
 
 

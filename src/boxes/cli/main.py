@@ -22,15 +22,21 @@ if TYPE_CHECKING:
 
     from boxes.cli.options import Parsed, Values
 
+_WALL = 0x40000000  # the watcher is no child that wait(2) finds otherwise
 INTERRUPTED = 130  # 128 + SIGINT, as a shell reports it
 
 
-def main() -> NoReturn:
-    """Run the command line and leave. Never returns, raises or prints a traceback."""
+def main(stderr: int = 2, watcher: int = 0) -> NoReturn:
+    """Run the command line and leave. Never returns, raises or prints a traceback.
+
+    `watcher` is the child of the launcher's that reports what happens before this, and `stderr` is standard error.
+    """
     status = 1
     gc.disable()  # a millisecond of every start; what one command leaves behind goes with it
     try:
-        status = dispatch(sys.argv[1:])
+        if watcher:
+            _dismiss(watcher, stderr)
+        status = dispatch(sys.argv[1:], watcher)
     except KeyboardInterrupt:
         status = INTERRUPTED
     finally:
@@ -39,7 +45,29 @@ def main() -> NoReturn:
         _leave(status)
 
 
-def dispatch(argv: Sequence[str]) -> int:
+def _dismiss(watcher: int, stderr: int) -> None:
+    """Tell the watcher that Python runs, and put standard error back. Of the two ways to tell it, one can fail."""
+    try:
+        posix.write(2, b"\0")
+    except OSError:
+        posix.kill(watcher, 9)
+    try:
+        posix.dup2(stderr, 2)
+    except OSError as error:
+        posix.write(stderr, f"box: cannot put standard error back: {error.strerror}\n".encode())
+        posix._exit(1)
+    posix.closerange(stderr, stderr + 1)
+
+
+def _bury(watcher: int) -> None:
+    """It has ended meanwhile, or is about to."""
+    try:
+        posix.waitpid(watcher, _WALL)
+    except OSError:
+        pass  # ignoring: who waits for this process does it then
+
+
+def dispatch(argv: Sequence[str], watcher: int = 0) -> int:
     """Run one command line; report its error, if any. The exit status."""
     report = Report()
     failure = 1
@@ -49,6 +77,8 @@ def dispatch(argv: Sequence[str]) -> int:
         try:
             options = parse(GLOBAL, argv, values)
         finally:
+            if watcher:
+                _bury(watcher)
             report.configure(values)  # also after an error: what came before it says where to report it
         log.configure(report.emit)
         if options.flag("version"):

@@ -1,7 +1,8 @@
 """What the interpreter finds in place of the standard library's `encodings` when the launcher has started it.
 
 It begins by asking for UTF-8, and the package that knows a hundred encodings takes a tenth of the whole start for that.
-Here is UTF-8 alone; whoever asks for another encoding gets the real package, loaded into this module.
+Here is UTF-8 alone; whoever asks for another encoding gets the real package, loaded into this module. And since it is
+the first of our own that comes, and compiled, it has what the launcher would have the interpreter do else.
 """
 
 import codecs
@@ -54,3 +55,25 @@ def _search(name: str) -> "codecs.CodecInfo | None":
 
 
 codecs.register(_search)
+
+
+def start() -> None:
+    """What the launcher has the interpreter do, as START of native/launcher.c, which is not compiled yet."""
+    import marshal
+    import posix
+
+    package, stderr, watcher = sys.argv[1:4]
+    del sys.argv[1:4]
+    boxes: "Any" = type(sys)("boxes")
+    sys.modules["boxes"] = boxes
+    boxes.__path__ = [package]
+    try:
+        fd = posix.open(f"{package}/__pycache__/bundle.{sys.implementation.cache_tag}", posix.O_CLOEXEC)
+        size = int.from_bytes(posix.read(fd, 4), "little")
+        code, given = marshal.loads(posix.read(fd, size))  # noqa: S302 - our own
+        exec(code, given | {"fd": fd, "start": size + 4})  # noqa: S102 - the same
+    except Exception:  # noqa: BLE001 - the ordinary import takes over
+        pass
+    from boxes.cli.main import main
+
+    main(int(stderr), int(watcher))
