@@ -88,6 +88,7 @@ class Rig:
         self.runtime, self.path = runtime, runtimes()[runtime]
         self.directory = directory
         self.image = image
+        self.commands: dict[str, list[str]] = {}  # what each function of the prelude runs
         self.daemon: subprocess.Popen[bytes] | None = None
         directory.mkdir(parents=True)
         self.prelude = self.set_up()
@@ -96,7 +97,8 @@ class Rig:
         raise NotImplementedError
 
     def function(self, name: str, *command: str) -> str:
-        return f'{name}() {{ {shlex.join(["env", *command])} "$@"; }}\n'
+        self.commands[name] = ["env", *command]
+        return f'{name}() {{ {shlex.join(self.commands[name])} "$@"; }}\n'
 
     def script(self, script: str) -> Outcome:
         """Run it in a directory of its own; its standard streams are files, since what is left holds them open."""
@@ -205,10 +207,12 @@ ENGINES: dict[str, type[Rig]] = {"podman": Podman, "containerd": Containerd, "do
 
 
 def make_image(directory: Path) -> Path:
-    """A root filesystem of busybox as a tar, and beside it the same as an OCI archive."""
+    """A root filesystem of busybox as a tar, and beside it the same as an OCI archive, for containerd."""
+    directory.mkdir()
     Template(directory / "template").populate(directory / "rootfs")
     (directory / "rootfs/etc/passwd").write_text("root:x:0:0::/root:/bin/sh\nuser:x:1000:1000::/home:/bin/sh\n")
     (directory / "rootfs/etc/group").write_text("root:x:0:\nuser:x:1000:\n")
     image = directory / "bb.tar"
     subprocess.run(["tar", "-C", directory / "rootfs", "-cf", image, "."], check=True)
+    Podman("runc", directory / "podman", image).check(f"podman save --format oci-archive -o {directory}/bb.oci.tar bb")
     return image
