@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -43,9 +42,7 @@ def rig(image: Path) -> Iterator[Callable[[str, str], rigs.Rig]]:
     yield get
     for each in made.values():
         each.close()
-        for line in sorted(Path("/proc/self/mounts").read_text().split("\n"), reverse=True):
-            if f" {each.directory}/" in line:
-                subprocess.run(["umount", "-l", line.split()[1]], stderr=subprocess.DEVNULL, check=False)
+        rigs.unmount_below(each.directory)
 
 
 @pytest.fixture(scope="session")

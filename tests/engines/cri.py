@@ -167,7 +167,7 @@ class Containerd(rigs.Rig):
         pause = _pause_image(self.directory, podman)
         _network(self.directory)
         config = _CONFIG.format(directory=self.directory) + "".join(
-            _HANDLER.format(name=name, path=path, directory=self.directory) for name, path in rigs.runtimes().items()
+            _HANDLER.format(name=name, path=path, directory=self.directory) for name, path in self.handlers().items()
         )
         (self.directory / "config.toml").write_text(config)
         socket = self.directory / "containerd.sock"
@@ -177,6 +177,10 @@ class Containerd(rigs.Rig):
         for archive in (pause, self.image.with_name("bb.oci.tar")):
             self.check(f"ctr images import {archive}")
         return self.prelude
+
+    def handlers(self) -> dict[str, str]:
+        """The runtimes that config.toml has to begin with, by the names of their handlers."""
+        return rigs.runtimes()
 
     def restart(self) -> None:
         """End the daemon, not its shims, and start another on the same state."""

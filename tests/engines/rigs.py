@@ -188,19 +188,29 @@ class Containerd(Rig):
 
 
 class Docker(Rig):
+    @property
+    def socket(self) -> Path:
+        return self.directory / "docker.sock"
+
     def set_up(self) -> str:
-        (self.directory / "daemon.json").write_text(json.dumps({"runtimes": {"box": {"path": runtimes()["box"]}}}))
-        socket = self.directory / "docker.sock"
-        paths = ("--data-root", f"{self.directory}/data", "--exec-root", f"{self.directory}/exec")
-        more = ("--storage-driver", "overlay2", "--exec-opt", "native.cgroupdriver=cgroupfs")
-        parent = ("--cgroup-parent", f"/{os.environ['BOXES_ENGINES_PARENT']}")
-        chosen = ("--default-runtime", self.runtime)
-        config = ("--config-file", f"{self.directory}/daemon.json", "--pidfile", f"{self.directory}/pid")
-        self.serve(socket, "dockerd", *config, *paths, *more, *parent, *chosen, "-H", f"unix://{socket}")
-        environment = (f"DOCKER_HOST=unix://{socket}", "DOCKER_BUILDKIT=0", f"HOME={self.directory}")
+        self.begin(*self.configure())
+        environment = (f"DOCKER_HOST=unix://{self.socket}", "DOCKER_BUILDKIT=0", f"HOME={self.directory}")
         self.prelude = self.function("docker", *environment, "docker")
         self.check(f"docker import -c 'ENV PATH=/bin' {self.image} bb")
         return self.prelude
+
+    def configure(self) -> tuple[str, ...]:
+        """Write daemon.json; what is said on the command line besides."""
+        (self.directory / "daemon.json").write_text(json.dumps({"runtimes": {"box": {"path": runtimes()["box"]}}}))
+        return ("--default-runtime", self.runtime)
+
+    def begin(self, *more: str) -> None:
+        self.socket.unlink(missing_ok=True)
+        paths = ("--data-root", f"{self.directory}/data", "--exec-root", f"{self.directory}/exec")
+        driver = ("--storage-driver", "overlay2", "--exec-opt", "native.cgroupdriver=cgroupfs")
+        parent = ("--cgroup-parent", f"/{os.environ['BOXES_ENGINES_PARENT']}")
+        config = ("--config-file", f"{self.directory}/daemon.json", "--pidfile", f"{self.directory}/pid")
+        self.serve(self.socket, "dockerd", *config, *paths, *driver, *parent, *more, "-H", f"unix://{self.socket}")
 
 
 ENGINES: dict[str, type[Rig]] = {"podman": Podman, "containerd": Containerd, "docker": Docker, "buildah": Buildah}
@@ -216,3 +226,10 @@ def make_image(directory: Path) -> Path:
     subprocess.run(["tar", "-C", directory / "rootfs", "-cf", image, "."], check=True)
     Podman("runc", directory / "podman", image).check(f"podman save --format oci-archive -o {directory}/bb.oci.tar bb")
     return image
+
+
+def unmount_below(directory: Path) -> None:
+    """What daemons leave mounted when they are ended."""
+    for line in sorted(Path("/proc/self/mounts").read_text().split("\n"), reverse=True):
+        if f" {directory}/" in line:
+            subprocess.run(["umount", "-l", line.split()[1]], stderr=subprocess.DEVNULL, check=False)
