@@ -28,6 +28,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/auxv.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define OLDEST_MINOR 11
@@ -289,11 +290,53 @@ static void start_from_library(const char *prefix, const char *library, int argc
     }
 }
 
+/* Whether a container of this id is known not to exist: boxes/spec/identifier.py, boxes/container/store.py. */
+static bool is_absent(const char *root, const char *id) {
+    static char path[PATH_MAX];
+    struct stat facts;
+    const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_+.-";
+    size_t length = strlen(id);
+    if (root[0] != '/' || length < 1 || length > 255 || id[0] == '.' || id[0] == '-' || strspn(id, letters) != length)
+        return false;
+    print(path, sizeof path, "%s/%s", root, id);
+    return path[0] && lstat(path, &facts) < 0 && errno == ENOENT;
+}
+
+/* Whether this is `--root DIR [--log FILE] [--log-format json] [--systemd-cgroup] delete --force ID`, nothing more, of a
+ * container that does not exist: done, then. For each container that it has deleted containerd's shim says that once
+ * more, and starting an interpreter would be all that it takes. What is written in any other way, or goes wrong, or
+ * concerns networks, is not decided here. */
+static bool nothing_to_delete(int argc, char **argv) {
+    const char *root = NULL, *log = NULL;
+    int at = 1;
+    for (; at + 1 < argc && argv[at][0] == '-'; at++) {
+        if (strcmp(argv[at], "--systemd-cgroup") == 0)
+            continue;
+        if (strcmp(argv[at], "--root") == 0 && !root)
+            root = argv[++at];
+        else if (strcmp(argv[at], "--log") == 0 && !log)
+            log = argv[++at];
+        else if (strcmp(argv[at], "--log-format") != 0 || strcmp(argv[++at], "json") != 0)
+            return false;
+    }
+    if (argc != at + 3 || strcmp(argv[at], "delete") != 0 || strcmp(argv[at + 1], "--force") != 0)
+        return false;
+    if (!root || !is_absent(root, argv[at + 2]) || access("/run/boxes/.networks", F_OK) == 0)
+        return false;
+    if (!log) /* the engine finds a log, as after any other command: boxes/cli/report.py */
+        return true;
+    if (starts_with(log, "/dev/") || starts_with(log, "/proc/"))
+        return false;
+    return open(log, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NOFOLLOW, 0600) >= 0;
+}
+
 int main(int argc, char **argv) {
     static char prefix[PATH_MAX], package[PATH_MAX];
     if (argc < 1) /* Linux before 5.18 allows it */
         return 1;
     fill_standard_descriptors();
+    if (nothing_to_delete(argc, argv))
+        return 0;
     find_prefix(prefix, sizeof prefix);
     start_from_library(prefix, "lib", argc, argv);
     start_from_library(prefix, "lib64", argc, argv);

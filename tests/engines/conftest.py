@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -26,13 +25,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def image() -> Path:
-    """What all rigs import; podman makes an OCI archive of it, for containerd."""
-    directory = Path(os.environ["BOXES_ENGINES"]) / "image"
-    directory.mkdir()
-    image = rigs.make_image(directory)
-    podman = rigs.Podman("runc", directory / "podman", image)
-    podman.check(f"podman save --format oci-archive -o {directory}/bb.oci.tar bb")
-    return image
+    """What all rigs import."""
+    return rigs.make_image(Path(os.environ["BOXES_ENGINES"]) / "image")
 
 
 @pytest.fixture(scope="session")
@@ -48,9 +42,7 @@ def rig(image: Path) -> Iterator[Callable[[str, str], rigs.Rig]]:
     yield get
     for each in made.values():
         each.close()
-        for line in sorted(Path("/proc/self/mounts").read_text().split("\n"), reverse=True):
-            if f" {each.directory}/" in line:
-                subprocess.run(["umount", "-l", line.split()[1]], stderr=subprocess.DEVNULL, check=False)
+        rigs.unmount_below(each.directory)
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import subprocess
+import time
 import zlib
 from pathlib import Path
 from typing import Any
@@ -100,6 +101,16 @@ class Cri:
             answer, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
         )
 
+    def answers(self) -> bool:
+        """Whether the service has begun; it says "not initialized" until then."""
+        import grpc
+
+        try:
+            self.call("ListContainers")
+        except grpc.RpcError:
+            return False
+        return True
+
     def close(self) -> None:
         self._channel.close()
 
@@ -156,23 +167,35 @@ class Containerd(rigs.Rig):
         pause = _pause_image(self.directory, podman)
         _network(self.directory)
         config = _CONFIG.format(directory=self.directory) + "".join(
-            _HANDLER.format(name=name, path=path, directory=self.directory) for name, path in rigs.runtimes().items()
+            _HANDLER.format(name=name, path=path, directory=self.directory) for name, path in self.handlers().items()
         )
         (self.directory / "config.toml").write_text(config)
         socket = self.directory / "containerd.sock"
-        self.serve(socket, "containerd", "-c", str(self.directory / "config.toml"))
+        self.cri = Cri(socket)
+        self.serve_cri(socket)
         self.prelude = self.function("ctr", "ctr", "-a", str(socket), "-n", "k8s.io")
         for archive in (pause, self.image.with_name("bb.oci.tar")):
             self.check(f"ctr images import {archive}")
-        self.cri = Cri(socket)
         return self.prelude
+
+    def handlers(self) -> dict[str, str]:
+        """The runtimes that config.toml has to begin with, by the names of their handlers."""
+        return rigs.runtimes()
 
     def restart(self) -> None:
         """End the daemon, not its shims, and start another on the same state."""
         rigs.Rig.close(self)
         socket = self.directory / "containerd.sock"
         socket.unlink(missing_ok=True)
+        self.serve_cri(socket)
+
+    def serve_cri(self, socket: Path) -> None:
+        """Start containerd; its socket is there before the CRI plugin has taken up what there is."""
         self.serve(socket, "containerd", "-c", str(self.directory / "config.toml"))
+        deadline = time.monotonic() + SECONDS
+        while not self.cri.answers():
+            assert time.monotonic() < deadline, (self.directory / "daemon.log").read_text()[-2000:]
+            time.sleep(0.05)
 
     def close(self) -> None:
         self.cri.close()
@@ -247,8 +270,6 @@ class Pod:
 
     def ended(self, container: str, seconds: float = 20) -> tuple[str, int, str]:
         """The state, exit status and reason of a container, once it has exited."""
-        import time
-
         deadline = time.monotonic() + seconds
         while (status := self.status(container))["state"] != "CONTAINER_EXITED" and time.monotonic() < deadline:
             time.sleep(0.05)

@@ -88,6 +88,7 @@ class Rig:
         self.runtime, self.path = runtime, runtimes()[runtime]
         self.directory = directory
         self.image = image
+        self.commands: dict[str, list[str]] = {}  # what each function of the prelude runs
         self.daemon: subprocess.Popen[bytes] | None = None
         directory.mkdir(parents=True)
         self.prelude = self.set_up()
@@ -96,7 +97,8 @@ class Rig:
         raise NotImplementedError
 
     def function(self, name: str, *command: str) -> str:
-        return f'{name}() {{ {shlex.join(["env", *command])} "$@"; }}\n'
+        self.commands[name] = ["env", *command]
+        return f'{name}() {{ {shlex.join(self.commands[name])} "$@"; }}\n'
 
     def script(self, script: str) -> Outcome:
         """Run it in a directory of its own; its standard streams are files, since what is left holds them open."""
@@ -186,29 +188,48 @@ class Containerd(Rig):
 
 
 class Docker(Rig):
+    @property
+    def socket(self) -> Path:
+        return self.directory / "docker.sock"
+
     def set_up(self) -> str:
-        (self.directory / "daemon.json").write_text(json.dumps({"runtimes": {"box": {"path": runtimes()["box"]}}}))
-        socket = self.directory / "docker.sock"
-        paths = ("--data-root", f"{self.directory}/data", "--exec-root", f"{self.directory}/exec")
-        more = ("--storage-driver", "overlay2", "--exec-opt", "native.cgroupdriver=cgroupfs")
-        parent = ("--cgroup-parent", f"/{os.environ['BOXES_ENGINES_PARENT']}")
-        chosen = ("--default-runtime", self.runtime)
-        config = ("--config-file", f"{self.directory}/daemon.json", "--pidfile", f"{self.directory}/pid")
-        self.serve(socket, "dockerd", *config, *paths, *more, *parent, *chosen, "-H", f"unix://{socket}")
-        environment = (f"DOCKER_HOST=unix://{socket}", "DOCKER_BUILDKIT=0", f"HOME={self.directory}")
+        self.begin(*self.configure())
+        environment = (f"DOCKER_HOST=unix://{self.socket}", "DOCKER_BUILDKIT=0", f"HOME={self.directory}")
         self.prelude = self.function("docker", *environment, "docker")
         self.check(f"docker import -c 'ENV PATH=/bin' {self.image} bb")
         return self.prelude
+
+    def configure(self) -> tuple[str, ...]:
+        """Write daemon.json; what is said on the command line besides."""
+        (self.directory / "daemon.json").write_text(json.dumps({"runtimes": {"box": {"path": runtimes()["box"]}}}))
+        return ("--default-runtime", self.runtime)
+
+    def begin(self, *more: str) -> None:
+        self.socket.unlink(missing_ok=True)
+        paths = ("--data-root", f"{self.directory}/data", "--exec-root", f"{self.directory}/exec")
+        driver = ("--storage-driver", "overlay2", "--exec-opt", "native.cgroupdriver=cgroupfs")
+        parent = ("--cgroup-parent", f"/{os.environ['BOXES_ENGINES_PARENT']}")
+        config = ("--config-file", f"{self.directory}/daemon.json", "--pidfile", f"{self.directory}/pid")
+        self.serve(self.socket, "dockerd", *config, *paths, *driver, *parent, *more, "-H", f"unix://{self.socket}")
 
 
 ENGINES: dict[str, type[Rig]] = {"podman": Podman, "containerd": Containerd, "docker": Docker, "buildah": Buildah}
 
 
 def make_image(directory: Path) -> Path:
-    """A root filesystem of busybox as a tar, and beside it the same as an OCI archive."""
+    """A root filesystem of busybox as a tar, and beside it the same as an OCI archive, for containerd."""
+    directory.mkdir()
     Template(directory / "template").populate(directory / "rootfs")
     (directory / "rootfs/etc/passwd").write_text("root:x:0:0::/root:/bin/sh\nuser:x:1000:1000::/home:/bin/sh\n")
     (directory / "rootfs/etc/group").write_text("root:x:0:\nuser:x:1000:\n")
     image = directory / "bb.tar"
     subprocess.run(["tar", "-C", directory / "rootfs", "-cf", image, "."], check=True)
+    Podman("runc", directory / "podman", image).check(f"podman save --format oci-archive -o {directory}/bb.oci.tar bb")
     return image
+
+
+def unmount_below(directory: Path) -> None:
+    """What daemons leave mounted when they are ended."""
+    for line in sorted(Path("/proc/self/mounts").read_text().split("\n"), reverse=True):
+        if f" {directory}/" in line:
+            subprocess.run(["umount", "-l", line.split()[1]], stderr=subprocess.DEVNULL, check=False)

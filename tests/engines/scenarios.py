@@ -6,42 +6,10 @@ script is the one that counts, so a scenario about a failure has that command la
 
 from __future__ import annotations
 
-_UP = (
-    "podman run -d --network none --name c1 $ARGS bb sleep 1000 >/dev/null; trap 'podman rm -ft0 c1 >/dev/null' EXIT; "
-)
-_DOCKER_UP = (
-    "docker run -d --network none --name c1 $ARGS bb sleep 1000 >/dev/null; trap 'docker rm -f c1 >/dev/null' EXIT; "
-)
-_CTR_UP = (
-    "run -d $ARGS localhost/bb:latest c sleep 1000;"
-    "trap 'ctr tasks kill -s KILL c; ctr tasks delete -f c; ctr containers delete c' EXIT 2>/dev/null; "
-)
+from tests.engines import ctr_scenarios, docker_scenarios, podman_scenarios
+from tests.engines.forms import docker, docker_up, on_terminal, podman, podman_up
 
-
-def _podman(*args: str) -> str:
-    return "podman run --rm --network none " + " ".join(args)
-
-
-def _docker(*args: str) -> str:
-    return "docker run --rm --network none " + " ".join(args)
-
-
-def _up(script: str, args: str = "") -> str:
-    return f"ARGS='{args}'; {_UP}{script}"
-
-
-def _docker_up(script: str, args: str = "") -> str:
-    return f"ARGS='{args}'; {_DOCKER_UP}{script}"
-
-
-def _ctr_up(script: str, args: str = "") -> str:
-    return f"ARGS='{args}'; {_CTR_UP}{script}"
-
-
-def _ctr(*args: str) -> str:
-    return "run --rm " + " ".join(args)
-
-
+_PROFILE = '{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 95}]}'
 # The options of `run` that podman and docker share, and what shows their effect.
 _RUNS = {
     "true": "bb true",
@@ -79,6 +47,23 @@ _RUNS = {
     "init": "--init bb sh -c 'cat /proc/1/comm'",
     "stdin": "-i bb cat <<<hello",
     "shm size": "--shm-size 2m bb sh -c 'df -k /dev/shm | tail -n 1'",
+    "cpu limit": "--cpus 0.5 --cpu-shares 512 bb sh -c 'cd /sys/fs/cgroup; cat cpu.max cpu/cpu.cfs_quota_us cpu/cpu.shares 2>/dev/null; true'",
+    "cpuset": "--cpuset-cpus 0 bb grep Cpus_allowed_list /proc/self/status",
+    "out of memory": "--memory 16m --memory-swap 16m bb busybox tail /dev/zero",
+    "oom score": "--oom-score-adj 500 bb cat /proc/self/oom_score_adj",
+    "device rule": "--device-cgroup-rule 'c 1:3 rwm' bb sh -c 'echo x >/dev/null'",
+    "bind mount": "--mount type=bind,src=$PWD,dst=/mnt bb sh -c 'echo in >/mnt/file; cat /mnt/file'",
+    "read-only bind mount": "--mount type=bind,src=$PWD,dst=/mnt,readonly bb touch /mnt/x",
+    "tmpfs mount": "--mount type=tmpfs,dst=/mnt,tmpfs-size=1048576 bb sh -c 'df -k /mnt | tail -n 1'",
+    "slave volume": "-v $PWD:/mnt:rslave bb sh -c 'grep -c \" /mnt .*master\" /proc/self/mountinfo; true'",
+    "read-only root with a volume": "--read-only --tmpfs /tmp -v $PWD:/mnt bb sh -c 'touch /tmp/x /mnt/x && echo both; touch /x'",
+    "seccomp profile": "--security-opt seccomp=$PWD/profile.json bb mkdir /x",
+    "host uts": "--uts host bb sh -c 'test $(hostname) && echo there'",
+    "host ipc": "--ipc host bb true",
+    "hosts": "--add-host there:192.0.2.7 bb grep -c 192.0.2.7 /etc/hosts",
+    "entry point": "--entrypoint /bin/echo bb said",
+    "label and annotation": "--label a=b bb true",
+    "big output": "bb sh -c 'busybox head -c 3000000 /dev/zero | busybox tr \\0 x' | wc -c",
     "mounts": 'bb sh -c \'cut -d" " -f2 /proc/mounts | grep -v -e "^/$" -e cgroup | sort\'',
 }
 # The same for what is done to a running container; E is the engine.
@@ -89,9 +74,17 @@ _RUNNING = {
     "exec user, directory, environment": "E exec -u user -w /var -e K=v c1 sh -c 'id; pwd; echo $K'",
     "exec stdin": "E exec -i c1 cat <<<hello",
     "exec detached": "E exec -d c1 touch /made; for i in 1 2 3 4 5 6 7 8 9; do sleep 0.3; E exec c1 ls /made && break; done 2>/dev/null",
+    "exec on a terminal": "T:E exec -it c1 tty",
+    "exec on a terminal, exit status": "T:E exec -it c1 sh -c 'exit 5'",
+    "exec privileged": "E exec --privileged c1 grep CapEff /proc/self/status",
+    "many of exec": "for n in 1 2 3 4 5; do E exec c1 true & done; wait; E exec c1 ps -o args | grep -c ^sleep",
     "pause and unpause": "E pause c1 >/dev/null; E inspect -f '{{.State.Status}}' c1; E unpause c1 >/dev/null; E inspect -f '{{.State.Status}}' c1",
     "exec while paused": "E pause c1 >/dev/null; E exec c1 true; s=$?; E unpause c1 >/dev/null; exit $s",
     "update": "E update --memory 50m --memory-swap 50m c1 >/dev/null && E exec c1 sh -c 'cat /sys/fs/cgroup/memory.max /sys/fs/cgroup/memory/memory.limit_in_bytes 2>/dev/null; true'",
+    "update pids and shares": "E update --pids-limit 44 --cpu-shares 256 c1 >/dev/null && E exec c1 sh -c 'cd /sys/fs/cgroup; cat pids.max cpu.weight pids/pids.max cpu/cpu.shares 2>/dev/null; true'",
+    "update of the quota": "E update --cpus 0.25 c1 >/dev/null && E exec c1 sh -c 'cd /sys/fs/cgroup; cat cpu.max cpu/cpu.cfs_quota_us 2>/dev/null; true'",
+    "update cpuset": "E update --cpuset-cpus 0 c1 >/dev/null && E exec c1 grep Cpus_allowed_list /proc/1/status",
+    "follow logs": "E run -d --network none --name l2 bb sh -c 'echo a; sleep 1; echo b' >/dev/null; E logs -f l2; E rm -f l2 >/dev/null",
     "stop": "E stop -t 1 c1; E inspect -f '{{.State.Status}} {{.State.ExitCode}}' c1",
     "kill by name": "E kill -s USR1 c1; E kill c1; E wait c1",
     "restart": "E restart -t 0 c1; E exec c1 echo again",
@@ -104,68 +97,6 @@ _RUNNING = {
     "remove a running one": "E rm c1",
 }
 
-_PODMAN_ONLY = {
-    "pod": "podman pod create --infra=false --name p >/dev/null; podman run --pod p --rm --network none bb echo in; podman pod rm -f p >/dev/null",
-    "user namespace": _podman("--uidmap 0:100000:1000 --gidmap 0:100000:1000 bb sh -c 'id -u; cat /proc/self/uid_map'"),
-    "terminal": _podman("-t bb tty"),
-    "logs": _up("podman logs l1; podman rm l1 >/dev/null", "").replace(
-        "podman logs", "podman run --name l1 --network none bb echo text >/dev/null; podman logs"
-    ),
-    "healthcheck": _up("podman healthcheck run c1 && echo healthy", "--health-cmd true --health-interval disable"),
-    "secret": "echo hidden | podman secret create s - >/dev/null; "
-    + _podman("--secret s bb cat /run/secrets/s")
-    + "; podman secret rm s >/dev/null",
-    "named volume": _podman("-v vol:/mnt bb sh -c 'echo kept >/mnt/f'")
-    + " && "
-    + _podman("-v vol:/mnt bb cat /mnt/f")
-    + "; podman volume rm vol",
-    "keep groups": _podman("--group-add keep-groups bb true"),
-    "shared network": _up("podman run --rm --network container:c1 bb ls /sys/class/net"),
-    "build": "printf 'FROM bb\\nRUN echo built >/built\\n' >Dockerfile; podman build --network none -q -t made . >/dev/null; "
-    + _podman("made cat /built")
-    + "; podman rmi made >/dev/null",
-}
-_DOCKER_ONLY = {
-    "working directory is made": _docker("-w /var/made/here bb pwd"),  # podman refuses it, whatever the runtime
-    "chosen runtime": _docker("--runtime box bb echo chosen"),
-    "logs": "docker run --name l1 --network none bb echo text >/dev/null; docker logs l1; docker rm l1 >/dev/null",
-    "bridge": "docker run --rm bb sh -c 'ls /sys/class/net'",
-    "two on a network": "docker network create n >/dev/null; docker run -d --network n --name a1 --network-alias a1 bb sleep 1000 >/dev/null;"
-    "docker run --rm --network n bb grep -c . /etc/resolv.conf; docker rm -f a1 >/dev/null; docker network rm n",
-    "restart policy": "docker run -d --network none --restart on-failure:2 --name r1 bb false >/dev/null; sleep 4;"
-    "docker inspect -f '{{.RestartCount}} {{.State.ExitCode}}' r1; docker rm -f r1 >/dev/null",
-    "build": "printf 'FROM bb\\nRUN echo built >/built\\n' >Dockerfile; docker build --network none -q -t made . >/dev/null;"
-    + _docker("made cat /built")
-    + "; docker rmi made >/dev/null",
-    "failing build": "printf 'FROM bb\\nRUN exit 5\\n' >Dockerfile; docker build --network none -q .",
-}
-_CONTAINERD = {
-    "true": _ctr("localhost/bb:latest t true"),
-    "exit status": _ctr("localhost/bb:latest t sh -c 'exit 7'"),
-    "program not found": _ctr("localhost/bb:latest t nosuchprogram"),
-    "program not executable": _ctr("localhost/bb:latest t /etc/passwd"),
-    "output": _ctr("localhost/bb:latest t sh -c 'echo out; echo err >&2'"),
-    "environment": _ctr("--env A=1 localhost/bb:latest t sh -c 'echo $A'"),
-    "working directory": _ctr("--cwd /var localhost/bb:latest t pwd"),
-    "read-only": _ctr("--read-only localhost/bb:latest t touch /x"),
-    "mount": _ctr(
-        "--mount type=bind,src=$PWD,dst=/mnt,options=rbind:rw localhost/bb:latest t sh -c 'echo x >/mnt/f; cat /mnt/f'"
-    ),
-    "seccomp": _ctr("--seccomp localhost/bb:latest t grep -E '^Seccomp:' /proc/self/status"),
-    "memory limit": _ctr("--memory-limit 67108864 localhost/bb:latest t true"),
-    "capabilities": _ctr("localhost/bb:latest t grep Cap /proc/self/status"),
-    "mounts": _ctr('localhost/bb:latest t sh -c \'cut -d" " -f2 /proc/mounts | grep -v -e "^/$" -e cgroup | sort\''),
-    "exec": _ctr_up("ctr tasks exec --exec-id e c echo hi"),
-    "exec status": _ctr_up("ctr tasks exec --exec-id e c sh -c 'exit 9'"),
-    "exec not found": _ctr_up("ctr tasks exec --exec-id e c nosuchprogram"),
-    "pause and resume": _ctr_up(
-        "ctr tasks pause c; ctr tasks ls | awk '/^c /{print $3}'; ctr tasks resume c; ctr tasks ls | awk '/^c /{print $3}'"
-    ),
-    "ps": _ctr_up("ctr tasks ps c | wc -l"),
-    "kill": _ctr_up(
-        "ctr tasks kill -s TERM -a c; ctr tasks kill -s KILL c; sleep 1; ctr tasks ls | awk '/^c /{print $3}'"
-    ),
-}
 _BUILDAH = {
     name: f"c=$(buildah from bb); {script}; s=$?; buildah rm $c >/dev/null; exit $s"
     for name, script in {
@@ -182,20 +113,35 @@ _BUILDAH = {
     }.items()
 }
 
+
+def _profiled(script: str) -> str:
+    """With a seccomp profile at hand, for the scenario that names it."""
+    return f"echo '{_PROFILE}' >profile.json; {script}" if "profile.json" in script else script
+
+
+def _running(engine: str, script: str) -> str:
+    return (
+        on_terminal(script.removeprefix("T:").replace("E ", f"{engine} "))
+        if script.startswith("T:")
+        else script.replace("E ", f"{engine} ")
+    )
+
+
 # Those that are about a failure. All others must work, with runc to begin with.
 FAILING = {
     "exit status", "killed by a signal", "program not found", "program is a directory", "program not executable",
     "read-only root", "read-only volume", "read-only proc", "read-only", "exec status", "exec not found",
-    "exec while paused", "remove a running one", "failing build", "failing bud",
+    "exec while paused", "remove a running one", "failing bud", "out of memory", "read-only bind mount", "read-only root with a volume", "seccomp profile",
+    "exec on a terminal, exit status", *ctr_scenarios.FAILING, *docker_scenarios.FAILING, *podman_scenarios.FAILING,
 }  # fmt: skip
 
 SCENARIOS: dict[str, dict[str, str]] = {
-    "podman": {name: _podman(args) for name, args in _RUNS.items()}
-    | {name: _up(script.replace("E ", "podman ")) for name, script in _RUNNING.items()}
-    | _PODMAN_ONLY,
-    "containerd": _CONTAINERD,
-    "docker": {name: _docker(args) for name, args in _RUNS.items()}
-    | {name: _docker_up(script.replace("E ", "docker ")) for name, script in _RUNNING.items()}
-    | _DOCKER_ONLY,
+    "podman": {name: _profiled(podman(args)) for name, args in _RUNS.items()}
+    | {name: podman_up(_running("podman", script)) for name, script in _RUNNING.items()}
+    | podman_scenarios.SCENARIOS,
+    "containerd": ctr_scenarios.SCENARIOS,
+    "docker": {name: _profiled(docker(args)) for name, args in _RUNS.items()}
+    | {name: docker_up(_running("docker", script)) for name, script in _RUNNING.items()}
+    | docker_scenarios.SCENARIOS,
     "buildah": _BUILDAH,
 }

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.engines import rigs
 from tests.engines.conftest import Outcomes
 from tests.engines.cri import Containerd
 from tests.engines.cri_lifecycle import LIFECYCLE
@@ -23,9 +23,7 @@ def containerd(image: Path) -> Iterator[Containerd]:
     made = Containerd("box", Path(os.environ["BOXES_ENGINES"]) / "cri", image)
     yield made
     made.close()
-    for line in sorted(Path("/proc/self/mounts").read_text().split("\n"), reverse=True):
-        if f" {made.directory}/" in line:
-            subprocess.run(["umount", "-l", line.split()[1]], stderr=subprocess.DEVNULL, check=False)
+    rigs.unmount_below(made.directory)
 
 
 @pytest.mark.parametrize("name", ALL)

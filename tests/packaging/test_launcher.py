@@ -310,3 +310,59 @@ def test_no_call_of_the_start_that_fails_is_silent_or_holds_it_up(tmp_path: Path
             assert done.err.count("\n") == 1, (point, done)
         else:
             assert done.err == "", (point, done)
+
+
+DELETE = ("delete", "--force", "gone")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--root", "ROOT", "--log", "LOG", "--log-format", "json"),
+        ("--root", "ROOT", "--log", "LOG", "--log-format", "json", "--systemd-cgroup"),
+        ("--root", "ROOT/none"),
+    ],
+    ids=["containerd", "systemd", "no directory"],
+)
+def test_deletion_by_force_of_nothing_takes_no_interpreter(tmp_path: Path, options: tuple[str, ...]) -> None:
+    """What containerd's shim asks for each container that it has deleted. The log is there, as after other commands."""
+    (tmp_path / "bin").mkdir()
+    box = shutil.copy(BOX, tmp_path / "bin/box")  # without the package it can do nothing else
+    log = tmp_path / "log"
+    given = [word.replace("ROOT", str(tmp_path)).replace("LOG", str(log)) for word in options]
+    done = subprocess.run([box, *given, *DELETE], capture_output=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+    assert log.exists() == ("--log" in options)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("--root", "ROOT", "delete", "--force", "there"),
+        ("--root", "ROOT", "delete", "--force", "file"),
+        ("--root", "ROOT", "delete", "gone"),
+        ("--root", "ROOT", "delete", "--force", "gone", "more"),
+        ("--root", "ROOT", "delete", "--force", "../gone"),
+        ("--root", "ROOT", "delete", "--force", ".."),
+        ("--root", "ROOT", "delete", "--force", ""),
+        ("--root", "ROOT", "delete", "--force", "x" * 256),
+        ("--root", "", "delete", "--force", "gone"),
+        ("--root", "relative", *DELETE),
+        ("--root", "ROOT", "--root", "ROOT", *DELETE),
+        ("--root", "ROOT", "--log", "ROOT", *DELETE),
+        ("--root", "ROOT", "--log", "/dev/null", *DELETE),
+        ("--root", "ROOT", "--log-format", "text", *DELETE),
+        ("--root", "ROOT", "--debug", *DELETE),
+        ("--root", "/" + "x" * 5000, *DELETE),
+        DELETE,
+        ("--root",),
+        ("--log-format",),
+    ],
+    ids=" ".join,
+)
+def test_whatever_else_is_python_s_to_answer(tmp_path: Path, command: tuple[str, ...]) -> None:
+    box = make_prefix(tmp_path)
+    (tmp_path / "there").mkdir()
+    (tmp_path / "file").touch()
+    given = [word.replace("ROOT", str(tmp_path)) for word in command]
+    assert run(box, *given)["argv"] == [os.fsencode(word).hex() for word in given]

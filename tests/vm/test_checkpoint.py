@@ -70,6 +70,7 @@ def test_podman_leaves_it_running_upon_an_earlier_dump(podman: Podman) -> None:
     assert podman("ps", "--format", "{{.Names}}").strip() == "bt"
 
 
+@pytest.mark.takes(240)
 def test_podman_moves_it_by_an_archive(podman: Podman, bundle: Bundle, directory: Path) -> None:
     archive = str(directory / "root.tar")
     subprocess.run(["tar", "-C", str(bundle.rootfs), "-cf", archive, "."], check=True)

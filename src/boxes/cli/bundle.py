@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from boxes import system as os
 from boxes.cli import network_options
 from boxes.cli.options import FLAG, INT, Option
 from boxes.errors import UsageError
@@ -61,6 +62,7 @@ def create_options(call: Call, config: bytes | None = None) -> CreateOptions:
         rootless=call.globals.text("rootless") or "auto",
         no_subreaper=options.flag("no-subreaper"),
         record_exit=options.flag("record-exit"),
+        notify_socket=os.environment.get("NOTIFY_SOCKET"),
         network=network_options.given(options),
         hostname=options.text("hostname"),
     )

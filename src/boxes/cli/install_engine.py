@@ -30,6 +30,8 @@ COMMAND = Command(
 
 
 def run(call: Call) -> int:
+    import os
+
     from boxes.container import engines
 
     engine = call.options.arguments[0]
@@ -37,13 +39,16 @@ def run(call: Call) -> int:
         raise UsageError(f"'{engine}' where podman, docker or containerd is wanted")
     runtime = call.options.text("runtime") or engines.runtime_path()
     default = call.options.flag("default")
-    path = call.options.text("file") or engines.FILES[engine]
+    path = call.options.text("file") or engines.usual_file(engine)
     if not call.options.flag("write"):
         write(engines.snippet(engine, runtime, default=default))
         return 0
+    missing = not os.path.isdir(os.path.dirname(os.path.realpath(path)))
     if not engines.write(engine, path, runtime, default=default):
         write(f"{path}: has the settings already\n")
         return 0
+    if missing:
+        write(f"{os.path.dirname(path)}: made, since it was not there\n")
     write(f"{path}: written; {engines.AFTERWARDS[engine]}\n")
     write("to go back: take out these settings, and name 'runc' where a default is named:\n")
     write(engines.snippet(engine, runtime, default=default))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from boxes import system as os
 from boxes.cli.options import Command
 
 TYPE_CHECKING = False
@@ -14,5 +15,5 @@ COMMAND = Command("start", "start the program of a created container", usage="ID
 def run(call: Call) -> int:
     from boxes.container import lifecycle
 
-    lifecycle.start(call.store(), call.id())
+    lifecycle.start(call.store(), call.id(), notify_socket=os.environment.get("NOTIFY_SOCKET"))
     return 0

@@ -110,7 +110,7 @@ class Creation:
             from boxes.container import networking
 
             self.networking = networking.begin(self)
-        host.pass_sockets(self.config, activated, os.environment.get("NOTIFY_SOCKET", ""))
+        self.notified = host.pass_sockets(self, activated)
         self.capabilities = host.capabilities()
         self.privileged = host.privileged(self.capabilities)
         terminals.check(self.config.get("process") or {}, self.options.console_socket, relayed=self.attached)

@@ -21,6 +21,12 @@ FILES = {
     "docker": "/etc/docker/daemon.json",
     "containerd": "/etc/containerd/config.toml",
 }
+# Of an ordinary user, below the directory of their configuration.
+_USER_FILES = {
+    "podman": "containers/containers.conf",
+    "docker": "docker/daemon.json",
+    "containerd": "containerd/config.toml",
+}
 AFTERWARDS = {
     "podman": "containers that there are keep the runtime they were made with",
     "docker": "then 'systemctl reload docker', or restart it where the default changes",
@@ -32,16 +38,26 @@ _WITHOUT_CGROUPS = ["crun", "krun"]
 _CRI = {2: "io.containerd.grpc.v1.cri", 3: "io.containerd.cri.v1.runtime"}  # by the version of containerd's file
 
 
+def usual_file(engine: str) -> str:
+    """Where the engine looks for its settings, if root or this user starts it."""
+    if os.geteuid() == 0:
+        return FILES[engine]
+    home = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
+    return f"{home}/{_USER_FILES[engine]}"
+
+
 def snippet(engine: str, runtime: str, *, default: bool = False) -> str:
     """What a file that is not there yet would hold."""
     return _merged(engine, "", runtime, default, FILES[engine])
 
 
 def write(engine: str, path: str, runtime: str, *, default: bool = False) -> bool:
-    """Merge the settings into the file at `path`, which need not exist. False if it has them already.
+    """Merge the settings into the file at `path`, which need not exist; of directories only the usual is made. False
+    if it has them already.
 
-    Raises ConfigError, which names the place, if the file is not understood.
+    Raises ConfigError, which names the place, if the file is not understood; NotFoundError without the directory.
     """
+    usual = path == usual_file(engine)
     path = os.path.realpath(path)
     try:
         with open(path, encoding="utf-8", newline="") as file:
@@ -49,6 +65,7 @@ def write(engine: str, path: str, runtime: str, *, default: bool = False) -> boo
             status = os.fstat(file.fileno())
     except FileNotFoundError:
         before, status = "", None
+        _find_directory(os.path.dirname(path), make=usual)
     except UnicodeDecodeError as error:
         raise ConfigError(f"'{path}' is not UTF-8: {error.reason}", path=path) from error
     except OSError as error:
@@ -121,11 +138,22 @@ def _containerd(runtime: str, default: bool, parsed: Mapping[str, object], path:
     return [*settings, ((*box, "runtime_type"), "io.containerd.runc.v2"), ((*box, "options", "BinaryName"), runtime)]
 
 
+def _find_directory(path: str, *, make: bool) -> None:
+    """An engine that has never been set up may lack its usual one; another is a slip of the pen."""
+    if os.path.isdir(path):
+        return
+    if not make:
+        raise NotFoundError(f"there is no directory '{path}'", path=path, hint="the engine would not look there either")
+    try:
+        os.makedirs(path, exist_ok=True)
+    except OSError as error:
+        raise refused(f"cannot make the directory '{path}'", error) from error
+
+
 def _replace(path: str, text: str, status: os.stat_result | None) -> None:
     """Atomically; mode and owner stay."""
     made = f"{path}.box-{os.getpid()}"
     try:
-        os.makedirs(os.path.dirname(path), exist_ok=True)
         fd = os.open(made, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
         try:
             with open(fd, "w", encoding="utf-8", newline="") as file:

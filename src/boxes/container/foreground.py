@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from _signal import Handler
     from collections.abc import Callable
 
+    from boxes.container.notification import Proxy
     from boxes.container.relay import Relay
 
 WALL = 0x40000000  # __WALL of waitpid(2): children whose exit signal is not SIGCHLD too
@@ -79,12 +80,14 @@ def wait(
     signals: Signals | None = None,
     reap_all: bool = False,
     ended: Callable[[int], None] | None = None,
+    proxy: Proxy | None = None,
 ) -> int:
     """Wait for the end of the child `pid` and reap it: its exit status, or 128 and the number of its signal.
 
     `terminal` is the master of its pty, which is taken over and closed. Signals go to it by `send`, by default through
     the pidfd. With `reap_all`, other children that end meanwhile are reaped too: for a subreaper. `ended` is told its
-    wait status. Raises InternalError if `pid` is not a child, KernelError if its output could not be written.
+    wait status. `proxy` is for what the program tells the service manager. Raises InternalError if `pid` is not a
+    child, KernelError if its output could not be written.
     """
     caught = Signals() if signals is None else signals
     relay = None
@@ -94,7 +97,9 @@ def wait(
             from boxes.container.relay import Relay
 
             relay = Relay(terminal)
-        status = _Foreground(pid, pidfd, caught, relay, send, reap_all).wait()
+        status = _Foreground(pid, pidfd, caught, relay, send, reap_all, proxy).wait()
+        if proxy is not None:
+            proxy.hand_on()
         if ended is not None:
             ended(status)
         if relay is not None and relay.failure is not None:
@@ -118,6 +123,7 @@ class _Foreground:
         relay: Relay | None,
         send: Callable[[int], None] | None,
         reap_all: bool,
+        proxy: Proxy | None,
     ) -> None:
         self._pid = pid
         self._pidfd = pidfd
@@ -125,6 +131,7 @@ class _Foreground:
         self._relay = relay
         self._send = send
         self._reap_all = reap_all
+        self._proxy = proxy
         self._status: int | None = None
 
     def wait(self) -> int:
@@ -135,9 +142,13 @@ class _Foreground:
                 poller.register(self._pidfd, select.POLLIN)
             if self._relay is not None:
                 self._relay.register(poller)
+            if self._proxy is not None:
+                poller.register(self._proxy.fd, select.POLLIN)
             ready = dict(poller.poll())
             if self._relay is not None:
                 self._relay.handle(ready)
+            if self._proxy is not None and self._proxy.fd in ready:
+                self._proxy.hand_on()
             if self._signals.fd in ready and self._take_signals():
                 break
             if self._pidfd in ready:

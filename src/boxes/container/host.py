@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
+    from boxes.container.creation import Creation
     from boxes.linux.fd import Fds
     from boxes.plan.facts import Facts
     from boxes.plan.labels import Label
@@ -141,14 +142,17 @@ def listen_fds(environment: Mapping[str, str]) -> int:
     return int(count)
 
 
-def pass_sockets(config: dict[str, Any], count: int, notify: str = "") -> None:
-    """Let the container's program find the sockets of sd_listen_fds(3), as the pid it is there, and of sd_notify(3)."""
+def pass_sockets(making: Creation, count: int) -> bool:
+    """Let the container's program find the sockets of sd_listen_fds(3), as the pid it is there, and of sd_notify(3):
+    whether there is one of the latter."""
+    config, notify = making.config, making.options.notify_socket
     if count and "process" in config:
         config["process"].setdefault("env", []).extend((f"LISTEN_FDS={count}", "LISTEN_PID=1"))
     if notify and "process" in config:
         from boxes.container import notification
 
-        notification.pass_socket(config, notify)
+        return notification.pass_socket(config, notify, f"{making.store.runtime}/{making.id}")
+    return False
 
 
 def close_on_exec(preserve: int) -> None:

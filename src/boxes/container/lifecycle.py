@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from boxes.container.creation import Creation
     from boxes.container.foreground import Signals
+    from boxes.container.notification import Proxy
     from boxes.container.undivided import Undivided
     from boxes.plan.inner import Steps
 
@@ -56,6 +57,10 @@ def _create(making: Creation) -> None:
     making.survey()
     making.plan_cgroup()
     making.claim()
+    if making.notified:
+        from boxes.container import notification
+
+        notification.prepare(making.place.path)
     making.make_entry()  # the builder is born in it; v1's others are made while the builder mounts
     if making.layout.kind == "unified" and not making.cgroups.needs_process:
         making.make_cgroup()
@@ -104,8 +109,10 @@ def run_poststart(making: Creation) -> None:
 # ---- start ----
 
 
-def start(store: Store, id: str) -> None:
-    """Let the program begin. If it cannot, the container is stopped, and the error says why."""
+def start(store: Store, id: str, *, notify_socket: str | None = None) -> None:
+    """Let the program begin. If it cannot, the container is stopped, and the error says why. A service manager that is
+    to be told waits for it to be ready, and so does this."""
+    proxy = None
     with store.open(id) as place:
         journal = place.load()
         found = status.of(place, journal)
@@ -114,8 +121,16 @@ def start(store: Store, id: str) -> None:
         if found != status.CREATED:
             raise StateError(f"cannot start a container that is {found}")
         config = place.config()
+        if notify_socket:
+            from boxes.container import notification
+
+            proxy = notification.of_start(place.path, notify_socket)
         _start(place, journal, config)
     _run_poststart(journal, config)
+    if proxy is not None:
+        pidfd = procfs.open_process(journal["pid"], journal["started"])
+        if pidfd is not None:
+            proxy.until_ready(journal["pid"], pidfd)
 
 
 def _start(place: Place, journal: dict[str, Any], config: dict[str, Any]) -> None:
@@ -312,11 +327,14 @@ def run(store: Store, id: str, options: CreateOptions, *, detach: bool = False, 
         adopt_orphans(options)
     with Creation(store, id, options, attached=not detach) as making:
         _create(making)
+        proxy = _proxy(making)
         if detach:
             _start(making.place, making.journal, making.config)
             making.finish()
             making.place.close()
             _run_poststart(making.journal, making.config)
+            if proxy is not None:
+                proxy.until_ready(making.pid, making.pidfd)
             return 0
         from boxes.container import foreground, terminals
 
@@ -327,7 +345,7 @@ def run(store: Store, id: str, options: CreateOptions, *, detach: bool = False, 
             making.place.close()
             try:
                 _run_poststart(making.journal, making.config)
-                code = wait_for(making, signals)
+                code = wait_for(making, signals, proxy)
             finally:
                 if not keep:
                     delete_own(store, id, making.ended)
@@ -356,7 +374,15 @@ def delete_own(store: Store, id: str, ended: Sequence[int]) -> None:
         delete(store, id, force=True, ended=ended)
 
 
-def wait_for(making: Creation, signals: Signals) -> int:
+def _proxy(making: Creation) -> Proxy | None:
+    if not making.notified:
+        return None
+    from boxes.container import notification
+
+    return notification.of(making)
+
+
+def wait_for(making: Creation, signals: Signals, proxy: Proxy | None = None) -> int:
     """The exit status of its program, once it has ended."""
     from boxes.container import foreground, terminals
 
@@ -367,4 +393,5 @@ def wait_for(making: Creation, signals: Signals) -> int:
         signals=signals,
         reap_all=not making.options.no_subreaper,
         ended=making.ended.append,
+        proxy=proxy,
     )

@@ -9,6 +9,7 @@ class CreateOptions:
     `cgroup_manager`: auto, cgroupfs, systemd or disabled; `rootless`: auto, true or false; `record_exit`: leave a
     keeper; `layer`: directories of an overlay above the config's root: one that takes what is written, an empty one of
     the same filesystem, and then those that lie between, the uppermost first;
+    `notify_socket`: of the service manager that is to hear what the program says;
     `network`: what plan.networking.Request takes, as flags said it; `hostname`: in the place of the config's."""
 
     def __init__(
@@ -27,6 +28,7 @@ class CreateOptions:
         no_subreaper: bool = False,
         record_exit: bool = False,
         layer: list[str] | None = None,
+        notify_socket: str | None = None,
         network: dict[str, list[str]] | None = None,
         hostname: str | None = None,
     ) -> None:
@@ -43,6 +45,7 @@ class CreateOptions:
         self.no_subreaper = no_subreaper
         self.record_exit = record_exit
         self.layer = layer
+        self.notify_socket = notify_socket
         self.network = network or {}
         self.hostname = hostname
 

@@ -7,7 +7,7 @@ What the dump calls external is given to it: streams, namespaces by path, the ho
 from __future__ import annotations
 
 from boxes import system as os
-from boxes.container import foreground, host, images, lifecycle, placement, terminals
+from boxes.container import foreground, host, images, lifecycle, notification, placement, terminals
 from boxes.container.creation import Creation
 from boxes.criu.messages import RESTORE
 from boxes.criu.service import Service, check_version, numbers
@@ -47,7 +47,7 @@ def restore(
             making.finish()
             making.place.close()
             try:
-                code = lifecycle.wait_for(making, signals)
+                code = lifecycle.wait_for(making, signals, notification.of(making))
             finally:
                 if not keep:
                     lifecycle.delete_own(store, id, making.ended)
@@ -84,6 +84,8 @@ class Restoration(Creation):
             check_version()
             self.plan_cgroup()
             self.claim()
+            if self.notified:
+                notification.prepare(self.place.path)
             self._make_mount_points()
             self._restore()
 

@@ -24,7 +24,9 @@ START_SOCKET = "start"  # in a container's directory: where `start` knocks
 VERSION = 1  # of the journal's form
 # What a journal of this form has from the beginning; what there can be in a container's directory.
 _MEMBERS = set("id bundle rootfs annotations created owner boot maker status options own_pids poststop cgroups".split())
-_FILES = set("config.json egress.json exit hosts netns outcome resolv.conf slirp state state.json waiting".split())
+_FILES = set(
+    "config.json egress.json exit hosts netns notify outcome resolv.conf slirp state state.json waiting".split()
+)
 _FILES |= {START_SOCKET}
 _LIMIT = 64 << 20
 
@@ -207,7 +209,9 @@ class Place:
                 raise InternalError(f"'{self.path}' is not a container's directory: it has '{name}'", path=self.path)
 
     def remove(self) -> None:
-        """Remove the directories; nothing in them is a directory, and nothing is followed."""
+        """Remove the directories; nothing in them is a directory but that of the notification socket, and nothing is
+        followed."""
+        _remove_flat(f"{self.path}/notify")
         state = self.state
         if state != self.path:
             _remove_flat(state)

@@ -49,6 +49,7 @@ def test_create_as_conmon_calls_it(box: Box) -> None:
         "rootless": "auto",
         "no_subreaper": False,
         "record_exit": False,
+        "notify_socket": None,
         "network": {},
         "hostname": None,
     }
@@ -69,7 +70,7 @@ def test_cgroup_manager_overrules_systemd_cgroup(box: Box) -> None:
 
 def test_root_goes_to_the_store(box: Box) -> None:
     assert box("--root=/r", "start", "c1") == 0
-    assert box.calls == [("store", "/r"), ("start", "c1")]
+    assert box.calls == [("store", "/r"), ("start", "c1", {"notify_socket": None})]
 
 
 def test_config_from_another_file(box: Box, tmp_path: Path) -> None:

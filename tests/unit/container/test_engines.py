@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from boxes.container import engines
-from boxes.errors import ConfigError, UsageError
+from boxes.errors import ConfigError, NotFoundError, UsageError
 
 BOX = "/usr/local/bin/box"
 CRI = "io.containerd.grpc.v1.cri"
@@ -121,6 +121,30 @@ def test_mode_stays_and_a_link_is_followed(tmp_path: Path) -> None:
     assert engines.write("docker", str(link), BOX)
     assert link.is_symlink()
     assert path.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("engine", engines.FILES)
+def test_a_directory_is_made_only_if_it_is_the_usual(
+    tmp_path: Path, engine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wrong = tmp_path / "etcc" / Path(engines.FILES[engine]).name
+    with pytest.raises(NotFoundError, match="there is no directory"):
+        engines.write(engine, str(wrong), BOX)
+    assert not wrong.parent.exists()
+    usual = tmp_path / "etc" / "engine" / Path(engines.FILES[engine]).name
+    monkeypatch.setitem(engines.FILES, engine, str(usual))
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    assert engines.write(engine, engines.usual_file(engine), BOX)
+    assert BOX in usual.read_text()
+
+
+def test_an_ordinary_user_has_files_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    monkeypatch.setenv("XDG_CONFIG_HOME", "/h/.config")
+    assert engines.usual_file("podman") == "/h/.config/containers/containers.conf"
+    monkeypatch.delenv("XDG_CONFIG_HOME")
+    monkeypatch.setenv("HOME", "/home/me")
+    assert engines.usual_file("docker") == "/home/me/.config/docker/daemon.json"
 
 
 @pytest.mark.parametrize("bad", ["box", '/a"b', "/a\nb", ""])
