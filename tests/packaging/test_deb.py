@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -99,9 +100,8 @@ find /etc /usr /var /run -xdev -name 'box*' ! -path '/var/lib/dpkg/*' -newer {bu
 
 @requires("root")
 def test_it_is_installed_used_and_removed(deb: Path, tmp_path: Path) -> None:
-    host, bundle = tmp_path / "host", Path("/tmp") / f"boxes-deb-{tmp_path.name}"
+    host, bundle = tmp_path / "host", Path(tempfile.mkdtemp(prefix="boxes-deb-", dir="/tmp"))
     host.mkdir()
-    bundle.mkdir()
     try:
         Template(bundle / "template").populate(bundle / "rootfs")
         config = {
