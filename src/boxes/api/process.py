@@ -9,7 +9,7 @@ from boxes.api import client, scripted
 from boxes.api.flow import READ, Wait
 from boxes.api.result import Result
 from boxes.api.streams import DEVNULL, PIPE, Exchange, Streams
-from boxes.container.attached import EVERYTHING, outcome
+from boxes.container.attached import EVERYTHING, REMOVED, outcome
 from boxes.container.outcome import now
 from boxes.container.reports import REPORT_ENDED, Report
 from boxes.errors import InternalError, UsageError
@@ -42,6 +42,7 @@ class Running:
         self._files: list[str] = facts.get("files", [])
         self._delete = delete  # how to ask for the removal of what is left, if it comes to that
         self._dirty = False
+        self._removed = False  # the keeper has said that it has removed everything
 
     def kill(self) -> None:
         """End all of it at once."""
@@ -60,10 +61,10 @@ class Running:
                 return
             if not message:
                 self.finished = True
-                self._dirty = self._dirty or self.ended is None
-            elif client.is_error(message):
-                self._dirty = True
-            else:
+                self._dirty = not self._removed
+            elif message == REMOVED:
+                self._removed = True
+            elif not client.is_error(message):
                 report = Report(message)
                 if report.kind == REPORT_ENDED:
                     self.ended = outcome(report.data, self._files) | {"ended": now()}

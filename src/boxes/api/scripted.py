@@ -56,7 +56,11 @@ def run(given: dict[str, Any], fds: Sequence[int]) -> Flow[Begun | None]:
     key = f"run\0{given['runtime']}\0{given['state']}\0{found}"
     template = yield from _template(zygote, key, {**given, "config": marked(config)})
     script = template.fill(given["id"], config) if isinstance(template, Template) else None
-    begun = yield from _carried_out(zygote, key, template, script, fds)
+    try:
+        begun = yield from _carried_out(zygote, key, template, script, fds)
+    except InternalError:
+        yield from _remove(given)
+        raise
     if begun is None or not isinstance(template, Template):
         if script is not None:
             yield from _remove(given)
@@ -127,7 +131,8 @@ def _carried_out(
         raise
     if isinstance(found, int):
         link.close()
-        if found != template.last:  # the program itself may be at fault: that is no reason to avoid the template
+        # The program itself may be at fault, or whoever killed the maker: that is no reason to avoid the template.
+        if found not in (-1, template.last):
             zygote.templates[key] = time.monotonic() + _AGAIN
         return None
     return link, *found

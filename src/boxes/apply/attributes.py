@@ -49,9 +49,11 @@ def place(tree: int, target: int, wanted: Attributes, base: int) -> None:
 def _set(tree: int, wanted: Attributes) -> None:
     """For the whole tree first, then for its topmost mount."""
     if wanted.recursive_set or wanted.recursive_clear:
-        syscalls.mount_setattr(tree, set=wanted.recursive_set, clear=_groups(wanted.recursive_clear), recursive=True)
+        syscalls.mount_setattr(
+            tree, set=wanted.recursive_set, clear=whole_groups(wanted.recursive_clear), recursive=True
+        )
     if wanted.set or wanted.clear:
-        syscalls.mount_setattr(tree, set=wanted.set, clear=_groups(wanted.clear), recursive=False)
+        syscalls.mount_setattr(tree, set=wanted.set, clear=whole_groups(wanted.clear), recursive=False)
 
 
 def _set_late(mount: int, wanted: Attributes) -> None:
@@ -107,7 +109,7 @@ def make_readonly(fd: int, *, recursive: bool) -> None:
         _remount(fd, k.MOUNT_ATTR_RDONLY, 0)
 
 
-def _groups(clear: int) -> int:
+def whole_groups(clear: int) -> int:
     """The kernel wants the whole group of access times cleared when one of it is set."""
     return clear | k.MOUNT_ATTR__ATIME if clear & k.MOUNT_ATTR__ATIME else clear
 

@@ -30,11 +30,12 @@ FILES = {
     "unified": (("cpu", "cpu.stat"), ("memory", "memory.peak"), ("memory", "memory.events")),
     "legacy": (("cpuacct", "cpuacct.usage"), ("memory", "memory.max_usage_in_bytes"), ("memory", "memory.oom_control")),
 }
-_ENOENT = 2
+_ENOENT, _EPIPE = 2, 32
 _AT_REMOVEDIR = 0x200
 _LOCK_EX = 2
 _EXITED = 1  # CLD_EXITED of waitid(2)
 EVERYTHING = b"\0"  # what a keeper is told to end all; another byte is a signal
+REMOVED = b"!removed"  # what it says last, when it has removed everything
 
 
 def usage_files(cgroups: Manager) -> dict[str, int]:
@@ -67,6 +68,7 @@ def keep_container(making: Creation, held: Held, reply: int, *, until_deleted: b
         steps.call("ppoll", pack("=ihh", reply, 0, 0), 1, 0, 0, 0)  # the end of the socket, which is always told
     if not _others_are_concerned(making):
         _clean(steps, making.place, making.cgroups)
+        steps.call("write", reply, REMOVED, len(REMOVED), ignore=_EPIPE)
         steps.call("exit_group", 0)
     _become(steps, reply, [held.pidfd, held.kill, *held.files.values()])
 

@@ -48,7 +48,8 @@ if TYPE_CHECKING:
 _LOCK, _TRY_LOCK, _UNLOCK = 2, 6, 8  # flock(2)
 _AT_REMOVEDIR = 0x200
 _SIGKILL = 9
-_ENOENT = 2
+_ENOENT, _EPIPE = 2, 32
+_REMOVED = b"!removed"  # as in container/attached.py
 _FILES = ("config.json", "state.json.new", "state.json")  # of the container's directory
 
 
@@ -164,6 +165,7 @@ class Script:
         child.call("umask", 0)
         root = script_root.build(child, made.plan, made.facts, made.looked, entries)
         old = child.open("openat", k.AT_FDCWD, string("/"), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._child.wait()  # until the journal has the pid; from here on nobody need be killed with the parent
         self.steps.extend(init_steps(made.config, made.facts, made.plan, made.given, Descriptors(root, old, -1, -1)))
         self.execute = len(self.steps) - 1
         self._child.end(made.facts.namespaces.flags, born)
@@ -186,6 +188,7 @@ class Script:
         write_note(self._host, self._lock, "state.json.new", parts)
         names = string("state.json.new"), string("state.json")
         self._host.call("renameat2", self._lock, names[0], self._lock, names[1], 0)
+        self._child.let_go()
         self._child.launched()
         self._host.call("flock", self._lock, _UNLOCK)
         self._host.close(*(cgroup.fd for cgroup in made.cgroups))
@@ -208,4 +211,5 @@ class Script:
         for name in _FILES:
             host.call("unlinkat", self._lock, string(name), 0, ignore=_ENOENT)
         host.call("unlinkat", k.AT_FDCWD, string(made.path), _AT_REMOVEDIR, ignore=_ENOENT)
+        host.call("write", REPLY, _REMOVED, len(_REMOVED), ignore=_EPIPE)
         host.call("exit_group", 0)

@@ -10,6 +10,7 @@ from _struct import pack
 
 from boxes import system as os
 from boxes.apply import operations as op
+from boxes.apply.attributes import whole_groups
 from boxes.linux import flags as k
 from boxes.plan.inner import string
 from boxes.plan.scripted import Process, UnusualError
@@ -129,22 +130,23 @@ class _Root:
     def bind(self, operation: op.Bind) -> None:
         wanted = operation.attributes
         odd = operation.over_proc or operation.proc or operation.idmap or operation.source_link or operation.on_link
-        if odd or wanted.clear or wanted.recursive_clear:
+        if odd:
             raise UnusualError
         flags = _CLONE | (k.AT_RECURSIVE if operation.recursive else 0)
         tree = self.child.open("open_tree", k.AT_FDCWD, string(operation.source), flags)
         target = self._target(operation.target)
-        for recursive, attributes in ((k.AT_RECURSIVE, wanted.recursive_set), (0, wanted.set)):
-            if attributes:
-                self._set(tree, attributes, recursive)
+        if wanted.recursive_set or wanted.recursive_clear:
+            self._change(tree, wanted.recursive_set, wanted.recursive_clear, k.AT_RECURSIVE)
+        if wanted.set or wanted.clear:
+            self._change(tree, wanted.set, wanted.clear)
         self._place(tree, target)
         for recursive, propagation in ((k.MS_REC, wanted.recursive_propagation), (0, wanted.propagation)):
             if propagation:
                 self.child.call("mount", 0, string(f"/proc/self/fd/{tree}"), 0, propagation | recursive, 0)
         self.child.close(target, tree)
 
-    def _set(self, mount: int, attributes: int, recursive: int) -> None:
-        data = pack("=QQQQ", attributes, 0, 0, 0)
+    def _change(self, mount: int, set: int, clear: int = 0, recursive: int = 0) -> None:
+        data = pack("=QQQQ", set, whole_groups(clear), 0, 0)
         self.child.call("mount_setattr", mount, _EMPTY, k.AT_EMPTY_PATH | recursive, data, len(data))
 
     def device(self, operation: op.Device) -> None:
@@ -204,7 +206,7 @@ class _Root:
         if not what:
             return
         tree = self.child.open("open_tree", target, _EMPTY, _CLONE | k.AT_EMPTY_PATH | k.AT_RECURSIVE)
-        self._set(tree, k.MOUNT_ATTR_RDONLY, k.AT_RECURSIVE)
+        self._change(tree, k.MOUNT_ATTR_RDONLY, recursive=k.AT_RECURSIVE)
         self._place(tree, target)
         self.child.close(target, tree)
 
@@ -212,7 +214,7 @@ class _Root:
         """There are none: see `filesystem`."""
 
     def readonly_root(self, operation: op.ReadonlyRoot) -> None:
-        self._set(self.fd, k.MOUNT_ATTR_RDONLY, 0)
+        self._change(self.fd, k.MOUNT_ATTR_RDONLY)
 
     def host_name(self, operation: op.HostName) -> None:
         name = os.fsencode(operation.name)

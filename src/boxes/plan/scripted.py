@@ -86,7 +86,7 @@ def compare(process: Process, directory: int, name: str, content: str) -> None:
 
 class Child:
     """One that the script makes, and the keeper of what it becomes. `begin`, the child's own steps with `process`,
-    `end`, `launched`, `keep`; what a failure leads to is `take_back`."""
+    `end`, `let_go` if the child has to `wait`, `launched`, `keep`; what a failure leads to is `take_back`."""
 
     def __init__(self, host: Process) -> None:
         self._host = host
@@ -106,6 +106,7 @@ class Child:
         self._step = len(host.steps)
         host.steps.add(SPAWN, b"", "clone3", "/linux/namespaces")
         self.process = Process(host.steps, host.opened)
+        self.process.close(self._ours)  # else it would not see its parent's end
         self.pidfd = host.reserve()
 
     def end(self, flags: int, born: int) -> None:
@@ -113,6 +114,13 @@ class Child:
         payload = pack("=QIIII", flags, born, self.pidfd, self._theirs, len(self._host.steps))
         self._host.steps.replace(self._step, SPAWN, payload)
         self._host.close(self._theirs)
+
+    def wait(self) -> None:
+        """For the child: until `let_go`, or the end of its parent, which is its own."""
+        self.process.steps.call("read", self._theirs, bytes(8), 8, expect=1)
+
+    def let_go(self) -> None:
+        self._host.call("write", self._ours, b"+", 1)
 
     def launched(self) -> None:
         """Wait until the program has begun, and say so."""
