@@ -7,6 +7,7 @@ import os
 import time
 
 from boxes.api import client
+from boxes.container.attached import REMOVED
 from boxes.container.filling import ARGUMENT, VARIABLE, ExecTemplate, Template, common, marked, sound
 from boxes.container.reports import REPORT_READY, Report
 from boxes.errors import BoxesError, InternalError, NotFoundError
@@ -151,7 +152,7 @@ def _begun(link: Link) -> Flow[tuple[int, list[int]] | int]:
             if taken:
                 raise InternalError("the process that makes the container ended without a word", hint="was it killed?")
             return step
-        else:
+        elif message != REMOVED:
             report = Report(message)
             if report.kind == REPORT_READY:
                 return int.from_bytes(report.data[:4], "little"), fds
