@@ -21,8 +21,8 @@ SCENARIOS = {
     "working directory": ctr("--cwd /var", _BB, "pwd"),
     "read-only": ctr("--read-only", _BB, "touch /x"),
     "read-only and seccomp": ctr("--read-only --seccomp", _BB, "sh -c 'grep ^Seccomp: /proc/self/status; touch /x'"),
-    "root directory": _ROOT + "run --rm --rootfs $PWD/r t cat /etc/group",
-    "read-only root directory": _ROOT + "run --rm --read-only --seccomp --rootfs $PWD/r t touch /x",
+    "root directory": _ROOT + "run --rm --rootfs $PWD/r t /bin/cat /etc/group",
+    "read-only root directory": _ROOT + "run --rm --read-only --seccomp --rootfs $PWD/r t /bin/touch /x",
     "mount": ctr("--mount type=bind,src=$PWD,dst=/mnt,options=rbind:rw", _BB, "sh -c 'echo x >/mnt/f; cat /mnt/f'"),
     "read-only mount": ctr("--mount type=bind,src=$PWD,dst=/mnt,options=rbind:ro", _BB, "touch /mnt/x"),
     "tmpfs": ctr("--mount type=tmpfs,src=tmpfs,dst=/mnt,options=size=1m:nosuid", _BB, "sh -c 'df -k /mnt | tail -n 1'"),
@@ -35,7 +35,7 @@ SCENARIOS = {
     "new privileges": ctr("--allow-new-privs", _BB, "grep NoNewPrivs /proc/self/status"),
     "privileged": ctr("--privileged", _BB, "sh -c 'grep Cap /proc/self/status; ls -d /sys/firmware'"),
     "host's network": ctr("--net-host", _BB, "ls /sys/class/net"),
-    "user namespace": ctr("--uidmap 0:100000:65536 --gidmap 0:100000:65536", _BB, "cat /proc/self/uid_map"),
+    "user namespace": "chmod a+x ../..; " + ctr("--uidmap 0:100000:65536 --gidmap 0:100000:65536", _BB, "cat /proc/self/uid_map"),
     "namespace of another": ctr_up(
         "pid=$(ctr tasks ls | awk '/^c /{print $2}'); run --rm --with-ns network:/proc/$pid/ns/net --with-ns pid:/proc/$pid/ns/pid "
         "localhost/bb:latest t sh -c 'ps -o args | grep -c ^sleep'"
