@@ -41,8 +41,9 @@ SCENARIOS = {
     "cgroup namespace": docker("--cgroupns private bb sh -c 'grep -c boxes-engines /proc/self/cgroup; true'"),
     "no such device": docker("--device /dev/nosuchdevice bb true"),
     "changed files": docker_up("docker exec c1 touch /etc/new; docker diff c1 | grep -c /etc/new"),
-    "events": docker_up("docker pause c1 >/dev/null; docker unpause c1 >/dev/null;"
-    "docker events --since 5m --until 0s --filter container=c1 --format '{{.Action}}' | tail -n 2"),
+    "events": docker_up("docker pause c1 >/dev/null; docker unpause c1 >/dev/null; sleep 1;"
+    "docker events --since 5m --until $(date +%s) --filter container=c1 --format '{{.Action}}' | grep -x -e pause -e unpause"),
+    "update of pids": docker_up("docker update --pids-limit 44 c1 >/dev/null && docker exec c1 sh -c 'cd /sys/fs/cgroup; cat pids.max pids/pids.max 2>/dev/null; true'"),
     "export": docker_up("docker export c1 | tar -t | grep -c ^etc/passwd"),
     "build": "printf 'FROM bb\\nRUN echo built >/built\\n' >Dockerfile; docker build --network none -q -t made . >/dev/null;"
     + docker("made cat /built")

@@ -42,4 +42,6 @@ def ctr(*args: str) -> str:
 
 def on_terminal(command: str) -> str:
     """The command with a terminal, which script(1) makes; the functions of the prelude are there."""
-    return f"export -f $(compgen -A function); SHELL=/bin/bash script -qec {shlex.quote(command)} /dev/null </dev/null"
+    clean = r"sed -e 's/\^@//g' -e '/resize pty/d' -e '/^\r*$/d' | tr -d '\000'"  # what the end of the input leaves
+    quoted = shlex.quote(command)
+    return f"set -o pipefail; export -f $(compgen -A function); SHELL=/bin/bash script -qec {quoted} /dev/null </dev/null | {clean}"

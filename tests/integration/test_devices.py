@@ -63,6 +63,12 @@ def test_own_devpts_gives_terminals(box: Runtime, bundle: Bundle) -> None:
     assert box.run(bundle.args("/bin/stat", "-L", "-c", "%t:%T %a", "/dev/ptmx")).ok().out == "5:2 666\n"
 
 
+def test_ptmx_of_the_host_s_devices_is_that_of_the_container(box: Runtime, bundle: Bundle) -> None:
+    """`ctr run --privileged` lists all devices that the host has."""
+    bundle.linux["devices"] = [{"path": "/dev/ptmx", "type": "c", "major": 5, "minor": 2, "fileMode": 0o666}]
+    assert box.run(bundle.args("/bin/readlink", "/dev/ptmx")).ok().out == "pts/ptmx\n"
+
+
 @pytest.mark.parametrize(
     "entry, expected",
     [

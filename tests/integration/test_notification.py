@@ -170,6 +170,7 @@ def test_whoever_the_program_is_it_is_heard(
 
 
 @requires("criu")
+@pytest.mark.takes(180)
 def test_restored_in_the_foreground_it_is_heard_again(
     box: Runtime, bundle: Bundle, directory: Path, manager: Manager
 ) -> None:
@@ -181,9 +182,9 @@ def test_restored_in_the_foreground_it_is_heard_again(
     run.wait(10)
     args = ("restore", "--image-path", str(directory / "images"), "-b", str(bundle.path), bundle.id)
     again = begin(box, *args, notify=manager.path, out=out)
-    wait_until(lambda: box("state", bundle.id).code == 0, "the container")
+    wait_until(lambda: box("state", bundle.id).code == 0, "the container", 30)
     pid = int(box.state(bundle.id)["pid"])
-    wait_until(lambda: os.path.exists(f"/proc/{pid}/root/run/notify/notify.sock"), "the socket")
+    wait_until(lambda: os.path.exists(f"/proc/{pid}/root/run/notify/notify.sock"), "the socket", 30)
     say(pid, "STATUS=again")
     assert manager.heard() == "STATUS=again"
     box("kill", bundle.id, "KILL").ok()

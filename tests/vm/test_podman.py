@@ -21,10 +21,11 @@ class Podman:
     """`podman VERB …`, in the machine's mount namespace, with the runtime under test."""
 
     def __init__(self, box: Runtime, bundle: Bundle, *prefix: str) -> None:
-        self.box, self.bundle, self.prefix = box, bundle, prefix
+        self.bundle, self.prefix = bundle, prefix
+        self.runtime = str(box.path)
 
     def __call__(self, *args: str) -> Result:
-        podman = ["podman", *OPTIONS, "--runtime", str(self.box.path), *args]
+        podman = ["podman", *OPTIONS, "--runtime", self.runtime, *args]
         command = ["nsenter", "-t", "1", "-m", *self.prefix]
         command += [shlex.join(podman)] if self.prefix else podman
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120)
@@ -73,3 +74,25 @@ def test_exec_stop_and_rm_leave_no_unit(podman: Podman) -> None:
         return [line for line in listed if "conmon" not in line]
 
     wait_until(lambda: not left(), "units", 5)
+
+
+@pytest.mark.takes(240)
+@pytest.mark.parametrize("podman", ["user"], indirect=True)
+def test_an_ordinary_user_finds_what_other_runtimes_give(podman: Podman) -> None:
+    """Who one is inside, and the limits, which need the controllers that are delegated."""
+    script = "id -u; cat /proc/self/uid_map; cd /sys/fs/cgroup; cat memory.max pids.max cpu.max"
+    ours, found = podman.runtime, {}
+    for runtime in ("/usr/bin/crun", "/usr/sbin/runc", ours):
+        podman.runtime = runtime
+        found[runtime] = [
+            podman(
+                *("run", "--rm", *LIMITS, *flags, "--network", "none"),
+                *("--rootfs", str(podman.bundle.rootfs), "/bin/sh", "-c", script),
+            )
+            .ok()
+            .out
+            for flags in ((), ("--userns=keep-id",), ("--uidmap=0:1:1000",))
+        ]
+    assert found[ours] == found["/usr/bin/crun"] == found["/usr/sbin/runc"]
+    assert [text.split("\n")[0] for text in found[ours]] == ["0", "1000", "0"]
+    assert all(f"{64 << 20}\n50\n50000 100000" in text for text in found[ours])

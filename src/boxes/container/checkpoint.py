@@ -70,7 +70,7 @@ def _checkpoint(place: Place, journal: dict[str, Any], asked: CriuOptions) -> No
         request["external"] += streams.external
         if not asked.pre_dump:
             _write(directories, streams.names)
-        yard = images.cgroup_yard(place)
+        yard = images.cgroup_yard(place.path)
         request["cgroup_yard"] = yard and yard.directory
         with Service(yard=yard) as service:
             request |= directories.options_for(service.pid)

@@ -17,7 +17,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from boxes.container.store import Place
     from boxes.plan.checkpoint import CriuOptions, Mounted
 
 # What the process had as its first descriptors: a JSON list of texts, as runc writes it.
@@ -120,12 +119,12 @@ def config_file(config: dict[str, Any]) -> str | None:
     return named or None
 
 
-def cgroup_yard(place: Place) -> CgroupYard | None:
-    """On v2, over the container's own directory, of which CRIU needs nothing; on v1 it mounts hierarchies itself."""
+def cgroup_yard(path: str) -> CgroupYard | None:
+    """On v2, over a directory of which CRIU needs nothing; on v1 it mounts hierarchies itself."""
     found = layout.detect()
     if found.kind != "unified" or found.hierarchies[0].root != "/":
         return None
-    return CgroupYard(place.path, found.hierarchies[0].mount_point)
+    return CgroupYard(path, found.hierarchies[0].mount_point)
 
 
 def mountinfo(pid: int) -> list[Mounted]:

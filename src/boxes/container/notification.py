@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 INSIDE = "/run/notify"
 DIRECTORY, NAME = "notify", "notify.sock"  # in a container's directory
+ASIDE = "yard"  # beside it
 # What a program may say of itself. Not MAINPID: its pids are another namespace's; and nothing with descriptors.
 _SAID = (
     b"READY RELOADING STOPPING STATUS ERRNO BUSERROR MONOTONIC_USEC WATCHDOG WATCHDOG_USEC EXTEND_TIMEOUT_USEC".split()
@@ -56,6 +57,12 @@ def prepare(place: str) -> None:
         os.chmod(f"{place}/{DIRECTORY}", 0o755)
     except OSError as error:
         raise refused("cannot make the directory of the notification socket", error) from error
+
+
+def aside(place: str) -> str:
+    """Another directory in the container's, empty, for what would hide that one."""
+    os.mkdir(f"{place}/{ASIDE}", 0o700)
+    return f"{place}/{ASIDE}"
 
 
 def of(making: Creation) -> Proxy | None:

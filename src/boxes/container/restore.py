@@ -145,7 +145,8 @@ class Restoration(Creation):
     # CRIU
 
     def _restore(self) -> None:
-        self.yard = images.cgroup_yard(self.place)
+        # What is mounted of the container's own directory is not to be hidden.
+        self.yard = images.cgroup_yard(notification.aside(self.place.path) if self.notified else self.place.path)
         with Service(self.given, self.rootfs, self.yard) as service:
             if self.cgroups.needs_process:
                 self.cgroup_begun = True

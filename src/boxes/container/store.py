@@ -27,7 +27,7 @@ _MEMBERS = set("id bundle rootfs annotations created owner boot maker status opt
 _FILES = set(
     "config.json egress.json exit hosts netns notify outcome resolv.conf slirp state state.json waiting".split()
 )
-_FILES |= {START_SOCKET}
+_FILES |= {START_SOCKET, "yard"}
 _LIMIT = 64 << 20
 
 
@@ -209,9 +209,9 @@ class Place:
                 raise InternalError(f"'{self.path}' is not a container's directory: it has '{name}'", path=self.path)
 
     def remove(self) -> None:
-        """Remove the directories; nothing in them is a directory but that of the notification socket, and nothing is
-        followed."""
-        _remove_flat(f"{self.path}/notify")
+        """Remove the directories; nothing in them is one but those of notification.py, and nothing is followed."""
+        for name in ("notify", "yard"):
+            _remove_flat(f"{self.path}/{name}")
         state = self.state
         if state != self.path:
             _remove_flat(state)

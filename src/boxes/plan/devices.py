@@ -23,15 +23,27 @@ _LINKS = (
     ("/dev/stdout", "/proc/self/fd/1"),
     ("/dev/stderr", "/proc/self/fd/2"),
 )
+_PTMX = "/dev/ptmx"
 _TYPES = {"c": stat.S_IFCHR, "u": stat.S_IFCHR, "b": stat.S_IFBLK, "p": stat.S_IFIFO}
 
 
 def devices(config: dict[str, Any], facts: Facts) -> list[op.Operation]:
     """All that is made in /dev; nothing where the caller brings a /dev of its own by a bind mount."""
     made = [] if mounts.covers(config, "/dev") == "bind" else _defaults(config, facts)
+    linked = any(isinstance(each, op.Symlink) and each.target == _PTMX for each in made)
     for number, device in enumerate((config.get("linux") or {}).get("devices") or ()):
-        made.append(_listed(device, f"/linux/devices/{number}", facts))
+        if not (linked and _is_ptmx(device)):
+            made.append(_listed(device, f"/linux/devices/{number}", facts))
     return made
+
+
+def _is_ptmx(device: dict[str, Any]) -> bool:
+    """An engine that passes all of the host's devices names this one; in the container it is that of its own devpts."""
+    return (
+        os.normpath(device["path"]) == _PTMX
+        and device["type"] in "cu"
+        and (device.get("major"), device.get("minor")) == (5, 2)
+    )
 
 
 def _defaults(config: dict[str, Any], facts: Facts) -> list[op.Operation]:
@@ -43,7 +55,7 @@ def _defaults(config: dict[str, Any], facts: Facts) -> list[op.Operation]:
             made.append(_node("/mounts", path, stat.S_IFCHR | 0o666, os.makedev(major, minor), facts))
     made += [op.Symlink("/mounts", target=target, content=content) for target, content in _LINKS]
     if mounts.covers(config, "/dev/pts"):
-        made.append(op.Symlink("/mounts", target="/dev/ptmx", content="pts/ptmx", replace=True))
+        made.append(op.Symlink("/mounts", target=_PTMX, content="pts/ptmx", replace=True))
     if (config.get("process") or {}).get("terminal"):
         made.append(op.MakeFile("/process/terminal", target="/dev/console"))
     return made
