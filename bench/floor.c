@@ -120,10 +120,6 @@ int main(int argc, char **argv) {
             for (size_t j = 0; j < sizeof allowed / sizeof *allowed; j++)
                 write_file(fd, "devices.allow", allowed[j]);
         }
-        if (strstr(path, "/cpuset/")) {
-            write_file(fd, "cpuset.cpus", "0");
-            write_file(fd, "cpuset.mems", "0");
-        }
         if (unified)
             into = fd;
         else

@@ -6,6 +6,10 @@
  * execve of the container's program. Nothing is opened by a path of the host here, and no file of the container steers it.
  *
  *     inner PLAN REPORT KEEP      descriptors of the plan and of the socket for reports; how many after 2 are the program's
+ *     inner REQUESTS              the maker: it carries out the plans that come on this socket, each in a fork
+ *
+ * A plan of the maker's begins on the host: it is a container's whole life, by boxes.plan.script, and opens by path what
+ * that says.
  *
  * Plan: "BOXPLAN1", u32 size of the whole, u32 steps; each step u32 code, u32 size of its payload, payload, padded to 8.
  * Report: struct report and up to DATA bytes, one message on a SOCK_SEQPACKET socket. All numbers are native.
@@ -37,6 +41,9 @@
 #ifndef TIOCGPTPEER
 #define TIOCGPTPEER _IO('T', 0x41)
 #endif
+#ifndef SYS_clone3
+#define SYS_clone3 435
+#endif
 #ifndef SYS_close_range
 #define SYS_close_range 436
 #endif
@@ -62,9 +69,18 @@
 #define RESOLVE_INSIDE (1 | 2 | 8) /* RESOLVE_NO_XDEV, RESOLVE_NO_MAGICLINKS, RESOLVE_BENEATH */
 #define MOVE_FROM_DESCRIPTOR 0x4
 #define CLOSE_RANGE_SET_CLOEXEC 4
+#ifndef CLONE_PIDFD
+#define CLONE_PIDFD 0x1000
+#endif
+#ifndef CLONE_INTO_CGROUP
+#define CLONE_INTO_CGROUP 0x200000000ULL
+#endif
 
 /* The codes of the steps and of the reports; boxes/plan/inner.py has the same (a test compares them). */
-enum step { CALL = 1, FORK, CONSOLE, READY, WAIT, BOUNDING, CHDIR, STDIO, HOOK, EXEC, SECCOMP, WRITE, KEEP };
+enum step {
+    CALL = 1, FORK, CONSOLE, READY, WAIT, BOUNDING, CHDIR, STDIO, HOOK, EXEC, SECCOMP, WRITE, KEEP,
+    UNDO, SPAWN, LAUNCHED, NOTE, PASS, DEVICES
+};
 enum kind { REPORT_READY = 1, REPORT_EXECUTING, REPORT_ERROR, REPORT_CONSOLE, REPORT_LISTENER, REPORT_ENDED };
 enum { DATA = 4096, HEAD = 1024 };
 enum { OLDEST_LAST_CAPABILITY = 40 }; /* CAP_CHECKPOINT_RESTORE, Linux 5.9 */
@@ -86,6 +102,13 @@ static unsigned first_own = 3; /* descriptors below are the program's */
 static int chdir_done;
 static int closed;             /* what is not the program's is, but for reports */
 static int explain = 1;        /* what failed may be looked at: a filter can forbid even that */
+static int making;             /* this is the maker's: it goes on when nobody hears it */
+static uint32_t undo;          /* the step at which what was made so far begins to be taken back; 0: nothing is */
+static int undoing;            /* steps may fail */
+static long child;             /* who was spawned */
+static struct payload all;     /* the steps */
+
+static void carry_out(uint32_t first);
 
 static void send_report(enum kind kind, int error, const char *data, size_t size, int descriptor) {
     static char buffer[sizeof(struct report) + DATA];
@@ -96,7 +119,7 @@ static void send_report(enum kind kind, int error, const char *data, size_t size
     if (descriptor < 0) {
         /* Nobody there to hear it: whoever asked for this process is gone, so it must not go on. write(2) and not a
          * call of sockets, since seccomp profiles let it through. */
-        if (write(reports, buffer, sizeof report + report.size) < 0)
+        if (write(reports, buffer, sizeof report + report.size) < 0 && !making)
             _exit(1);
         return;
     }
@@ -113,13 +136,23 @@ static void send_report(enum kind kind, int error, const char *data, size_t size
     header->cmsg_type = SCM_RIGHTS;
     header->cmsg_len = CMSG_LEN(sizeof(int));
     memcpy(CMSG_DATA(header), &descriptor, sizeof(int));
-    if (sendmsg(reports, &message, MSG_NOSIGNAL) < 0)
+    if (sendmsg(reports, &message, MSG_NOSIGNAL) < 0 && !making)
         _exit(1);
+}
+
+/* Take back what was made, and end. */
+static _Noreturn void give_up(void) {
+    uint32_t first = undo;
+    undo = 0;
+    undoing = 1;
+    if (first)
+        carry_out(first);
+    _exit(1);
 }
 
 static _Noreturn void fail_with(int error, const char *data, size_t size) {
     send_report(REPORT_ERROR, error, data, size, -1);
-    _exit(1);
+    give_up();
 }
 
 static _Noreturn void fail(void) {
@@ -174,11 +207,22 @@ static void take_strings(struct payload *payload, char **vector, uint32_t count)
 
 /* ---- the steps ---- */
 
-/* One system call: u32 number, u32 mask of arguments that are offsets into the data, u32 errno to ignore, u32 zero,
- * u64 six arguments, data. */
+static size_t decimal(char *at, uint64_t number) {
+    char digits[20];
+    size_t count = 0, size = 0;
+    do
+        digits[count++] = (char)('0' + number % 10);
+    while (number /= 10);
+    while (count)
+        at[size++] = digits[--count];
+    return size;
+}
+
+/* One system call: u32 number, u32 mask of arguments that are offsets into the data, u32 errno to ignore, i32 what it has
+ * to give (0: whatever; above: one more than the value; below: failure, with this errno), u64 six arguments, data. */
 static void do_call(struct payload payload) {
     uint32_t number = take32(&payload), offsets = take32(&payload), ignored = take32(&payload);
-    take32(&payload);
+    int32_t expected = (int32_t)take32(&payload);
     long arguments[6];
     for (int i = 0; i < 6; i++)
         arguments[i] = (long)take64(&payload);
@@ -193,8 +237,12 @@ static void do_call(struct payload payload) {
     do
         value = syscall((long)number, arguments[0], arguments[1], arguments[2], arguments[3], arguments[4], arguments[5]);
     while (value < 0 && errno == EINTR);
-    if (value < 0 && (uint32_t)errno != ignored)
-        fail();
+    if (undoing)
+        return;
+    if (expected < 0 ? value >= 0 || errno != -expected : value < 0 && (uint32_t)errno != ignored)
+        fail_with(value < 0 ? errno : EEXIST, NULL, 0);
+    if (expected > 0 && value != expected - 1)
+        fail_with(EBADFD, NULL, 0);
 }
 
 /* Write a file of a filesystem that is known by its descriptor: u32 descriptor, u32 size of the text, path, text. */
@@ -250,13 +298,8 @@ static void do_console(struct payload payload) {
             fail();
         close((int)tree);
     }
-    char name[24] = "/dev/pts/", digits[12];
-    size_t length = 9, count = 0;
-    do
-        digits[count++] = (char)('0' + number % 10);
-    while (number /= 10);
-    while (count)
-        name[length++] = digits[--count];
+    char name[32] = "/dev/pts/";
+    size_t length = 9 + decimal(name + 9, (uint64_t)number);
     send_report(REPORT_CONSOLE, 0, name, length, master);
     if (setsid() < 0 && errno != EPERM)
         fail();
@@ -553,18 +596,18 @@ static _Noreturn void do_exec(struct payload payload) {
 
 /* Somebody who holds the socket of reports wants a signal sent (one byte, its number), or everything ended (0, or the
  * end of the socket). Whether there is more to hear. */
-static int heed(int child, int cgroup_kill) {
+static int heed(int init, int cgroup_kill) {
     unsigned char word = 0;
     ssize_t size = recv(reports, &word, 1, 0);
     if (size < 0 && errno == EINTR)
         return 1;
     if (size == 1 && word) {
-        syscall(SYS_pidfd_send_signal, child, word, NULL, 0);
+        syscall(SYS_pidfd_send_signal, init, word, NULL, 0);
         return 1;
     }
     if (cgroup_kill >= 0 && write(cgroup_kill, "1", 1) < 0)
         errno = 0; /* the signal will have to do */
-    syscall(SYS_pidfd_send_signal, child, SIGKILL, NULL, 0);
+    syscall(SYS_pidfd_send_signal, init, SIGKILL, NULL, 0);
     return size > 0;
 }
 
@@ -572,20 +615,20 @@ static int heed(int child, int cgroup_kill) {
  * u32 0, their descriptors. Data: i32 si_code, i32 si_status, i64 microseconds of CPU, i64 KiB of memory at most, then
  * each file as u32 size, text. */
 static void do_keep(struct payload payload) {
-    int child = (int)take32(&payload), cgroup_kill = (int)take32(&payload);
+    int init = (int)take32(&payload), cgroup_kill = (int)take32(&payload);
     uint32_t files = take32(&payload);
     take32(&payload);
-    struct pollfd ends[2] = {{.fd = child, .events = POLLIN}, {.fd = reports, .events = POLLIN}};
+    struct pollfd ends[2] = {{.fd = init, .events = POLLIN}, {.fd = reports, .events = POLLIN}};
     while (!ends[0].revents) {
         ends[1].revents = 0;
         if (poll(ends, 2, -1) < 0 && errno != EINTR)
             fail();
-        if (!ends[0].revents && ends[1].revents && !heed(child, cgroup_kill))
+        if (!ends[0].revents && ends[1].revents && !heed(init, cgroup_kill))
             ends[1].fd = -1;
     }
     siginfo_t info = {0};
     struct rusage used = {0};
-    if (syscall(SYS_waitid, P_PIDFD_, child, &info, WEXITED | __WALL, &used) < 0)
+    if (syscall(SYS_waitid, P_PIDFD_, init, &info, WEXITED | __WALL, &used) < 0)
         fail();
     if (cgroup_kill >= 0 && write(cgroup_kill, "1", 1) < 0)
         errno = 0; /* nobody can be left where the init had its own pid namespace */
@@ -609,6 +652,201 @@ static void do_keep(struct payload payload) {
         errno = 0; /* nobody is left to tell, and the rest is to be done all the same */
 }
 
+/* ---- a container's whole life, by the maker ---- */
+
+/* From here on a failure takes back what was made: u32 the step where that begins, or 0. */
+static void do_undo(struct payload payload) {
+    undo = take32(&payload);
+}
+
+/* Make a child, which goes on with the next step: u64 flags of clone(2), u32 cgroup to be born in or ~0, u32 the number
+ * that its pidfd has to get, u32 its socket for reports, u32 the step with which this process goes on. */
+static void do_spawn(struct payload payload) {
+    uint64_t flags = take64(&payload);
+    int cgroup = (int)take32(&payload), wanted = (int)take32(&payload), socket = (int)take32(&payload);
+    uint32_t next = take32(&payload);
+    int pidfd = -1;
+    struct {
+        uint64_t flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls, set_tid, set_tid_size, cgroup;
+    } how = {.flags = flags | CLONE_PIDFD, .pidfd = (uint64_t)(uintptr_t)&pidfd, .exit_signal = SIGCHLD};
+    if (cgroup >= 0) {
+        how.flags |= CLONE_INTO_CGROUP;
+        how.cgroup = (uint64_t)cgroup;
+    }
+    child = syscall(SYS_clone3, &how, sizeof how);
+    if (child < 0)
+        fail();
+    if (child == 0) {
+        reports = socket;
+        making = 0;
+        undo = 0;
+        return;
+    }
+    if (pidfd != wanted)
+        fail_with(EBADFD, NULL, 0);
+    current = next - 1;
+}
+
+/* The next report of a child, and whose it is if the socket passes credentials. */
+static ssize_t heard(int socket, char *buffer, size_t room, int32_t *sender) {
+    union {
+        char space[CMSG_SPACE(sizeof(struct ucred))];
+        struct cmsghdr align;
+    } control;
+    struct iovec part = {buffer, room};
+    struct msghdr message = {
+        .msg_iov = &part, .msg_iovlen = 1, .msg_control = control.space, .msg_controllen = sizeof control.space,
+    };
+    ssize_t size;
+    do
+        size = recvmsg(socket, &message, MSG_CMSG_CLOEXEC);
+    while (size < 0 && errno == EINTR);
+    struct cmsghdr *header = size > 0 ? CMSG_FIRSTHDR(&message) : NULL;
+    if (header && header->cmsg_type == SCM_CREDENTIALS)
+        memcpy(sender, CMSG_DATA(header), sizeof *sender); /* struct ucred begins with the pid */
+    return size;
+}
+
+/* Wait until the program has replaced the child, or the child that this has made in its place, and tell so, with its pid
+ * and pidfd: u32 its socket, u32 the pidfd, u32 whether it is another's, which has to get this number. What is reported of
+ * a failure is handed on. */
+static void do_launched(struct payload payload) {
+    int socket = (int)take32(&payload), pidfd = (int)take32(&payload), other = (int)take32(&payload), executing = 0;
+    int32_t pid = (int32_t)child;
+    static char buffer[sizeof(struct report) + DATA];
+    struct report *report = (struct report *)(void *)buffer;
+    for (;;) {
+        ssize_t size = heard(socket, buffer, sizeof buffer, &pid);
+        if (size == 0 && executing)
+            break;
+        if (size < (ssize_t)sizeof *report)
+            fail_with(ECHILD, NULL, 0); /* it ended without a word */
+        if (report->kind == REPORT_ERROR) {
+            if (send(reports, buffer, (size_t)size, MSG_NOSIGNAL) < 0)
+                errno = 0; /* nobody is left to tell */
+            give_up();
+        }
+        executing |= report->kind == REPORT_EXECUTING;
+    }
+    if (other) {
+        /* It has begun: whatever goes wrong from here on must not look as if it had not. */
+        if ((pid != child && waitpid((pid_t)child, NULL, 0) < 0) || syscall(SYS_pidfd_open, pid, 0) != pidfd) {
+            kill((pid_t)pid, SIGKILL);
+            give_up();
+        }
+        child = pid;
+    }
+    close(socket);
+    send_report(REPORT_READY, 0, (const char *)&pid, sizeof pid, pidfd);
+}
+
+/* When a process began, in clock ticks since boot: proc(5), /proc/pid/stat, the 22nd field. */
+static uint64_t start_time(uint64_t pid) {
+    static char text[4096];
+    char path[32] = "/proc/";
+    memcpy(path + 6 + decimal(path + 6, pid), "/stat", 6);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t size = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
+    if (size < 0)
+        fail();
+    close(fd);
+    text[size] = 0;
+    const char *at = strrchr(text, ')');
+    for (int field = 2; at && field < 22; field++)
+        at = strchr(at + 1, ' ');
+    if (!at)
+        fail_with(EINVAL, NULL, 0);
+    return strtoull(at, NULL, 10);
+}
+
+/* Write a new file: u32 directory, u32 parts, name; then each part after padding to 4: u32 what, u32 value, and text of
+ * that size if it is a text. */
+static void do_note(struct payload payload) {
+    enum { TEXT, OWN_PID, OWN_START, CHILD_PID, CHILD_START, INODE };
+    static char note[64 << 10];
+    int directory = (int)take32(&payload);
+    uint32_t parts = take32(&payload);
+    const char *start = payload.at, *name = take_string(&payload);
+    size_t size = 0;
+    for (; parts; parts--) {
+        take(&payload, (size_t)-(payload.at - start) & 3);
+        uint32_t what = take32(&payload), value = take32(&payload);
+        struct stat facts;
+        if (what == TEXT) {
+            const char *text = take(&payload, value);
+            if (value > sizeof note - size)
+                fail_with(E2BIG, NULL, 0);
+            memcpy(note + size, text, value);
+            size += value;
+            continue;
+        }
+        if (sizeof note - size < 20)
+            fail_with(E2BIG, NULL, 0);
+        if (what == INODE && fstat((int)value, &facts) < 0)
+            fail();
+        uint64_t pid = what == OWN_PID || what == OWN_START ? (uint64_t)getpid() : (uint64_t)child;
+        uint64_t number = what == INODE ? facts.st_ino : what == OWN_START || what == CHILD_START ? start_time(pid) : pid;
+        size += decimal(note + size, number);
+    }
+    int fd = openat(directory, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+    if (fd < 0 || write(fd, note, size) != (ssize_t)size)
+        fail_with(fd < 0 ? errno : ENOSPC, NULL, 0);
+    close(fd);
+}
+
+/* A file has to hold a text, or is passed on: u32 its directory, u32 the directory of a file of the same name that is to
+ * hold the same, or ~0, u32 size of the text, name, text. */
+static void do_pass(struct payload payload) {
+    static char found[DATA];
+    int from = (int)take32(&payload), to = (int)take32(&payload);
+    uint32_t wanted = take32(&payload);
+    const char *name = take_string(&payload);
+    int fd = openat(from, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+    ssize_t size = fd < 0 ? -1 : read(fd, found, sizeof found);
+    if (size < 0)
+        fail();
+    close(fd);
+    if (to < 0) {
+        if ((size_t)size != wanted || memcmp(found, take(&payload, wanted), wanted))
+            fail_with(EBUSY, NULL, 0);
+        return;
+    }
+    fd = openat(to, name, O_WRONLY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0 || write(fd, found, (size_t)size) < 0)
+        fail();
+    close(fd);
+}
+
+/* Confine a new cgroup of v2 to devices: u32 its directory, u32 zero, eBPF instructions. boxes/cgroups/devices.py does it
+ * for one that is there. */
+static void do_devices(struct payload payload) {
+    enum { PROG_LOAD = 5, PROG_ATTACH = 8, TYPE_CGROUP_DEVICE = 15, CGROUP_DEVICE = 6, ALLOW_MULTI = 2, TRIES = 30 };
+    uint32_t cgroup = take32(&payload);
+    take32(&payload);
+    struct { /* union bpf_attr of <linux/bpf.h> */
+        uint32_t type, count;
+        uint64_t instructions, licence;
+        uint32_t log_level, log_size;
+        uint64_t log;
+        uint32_t version, flags;
+        char name[16];
+    } program = {
+        .type = TYPE_CGROUP_DEVICE, .count = (uint32_t)((payload.end - payload.at) / 8),
+        .instructions = (uint64_t)(uintptr_t)payload.at, .licence = (uint64_t)(uintptr_t)"Apache-2.0",
+        .name = "boxes_devices",
+    };
+    long loaded = -1;
+    for (int i = 0; i < TRIES && loaded < 0; i++) {
+        loaded = syscall(SYS_bpf, PROG_LOAD, &program, sizeof program);
+        if (loaded < 0 && errno != EAGAIN && errno != EINTR)
+            break;
+    }
+    uint32_t attached[5] = {cgroup, (uint32_t)loaded, CGROUP_DEVICE, ALLOW_MULTI, 0};
+    if (loaded < 0 || syscall(SYS_bpf, PROG_ATTACH, attached, sizeof attached) < 0)
+        fail();
+    close((int)loaded);
+}
+
 static void do_step(enum step code, struct payload payload) {
     switch (code) {
     case CALL: do_call(payload); return;
@@ -623,24 +861,42 @@ static void do_step(enum step code, struct payload payload) {
     case SECCOMP: do_seccomp(payload); return;
     case WRITE: do_write(payload); return;
     case KEEP: do_keep(payload); return;
+    case UNDO: do_undo(payload); return;
+    case SPAWN: do_spawn(payload); return;
+    case LAUNCHED: do_launched(payload); return;
+    case NOTE: do_note(payload); return;
+    case PASS: do_pass(payload); return;
+    case DEVICES: do_devices(payload); return;
     case EXEC: do_exec(payload);
     }
     malformed();
 }
 
-static void run(const char *plan, size_t size) {
-    struct payload all = {plan, plan + size};
-    if (memcmp(take(&all, 8), "BOXPLAN1", 8) || take32(&all) != size)
-        malformed();
-    uint32_t steps = take32(&all);
-    for (current = 0; current < steps; current++) {
-        uint32_t code = take32(&all), length = take32(&all);
-        if (length > (size_t)(all.end - all.at))
+/* Steps in their order, from a number on. One that goes on elsewhere says so in `current`. */
+static void carry_out(uint32_t first) {
+    struct payload steps = all;
+    take(&steps, 12);
+    uint32_t count = take32(&steps);
+    current = first;
+    for (uint32_t number = 0; number < count; number++) {
+        uint32_t code = take32(&steps), length = take32(&steps);
+        if (length > (size_t)(steps.end - steps.at))
             malformed();
-        struct payload payload = {all.at, all.at + length};
-        take(&all, (length + 7) & ~(size_t)7);
+        struct payload payload = {steps.at, steps.at + length};
+        take(&steps, (length + 7) & ~(size_t)7);
+        if (number != current)
+            continue;
         do_step((enum step)code, payload);
+        current++;
     }
+}
+
+static void run(const char *plan, size_t size) {
+    all = (struct payload){plan, plan + size};
+    struct payload head = all;
+    if (memcmp(take(&head, 8), "BOXPLAN1", 8) || take32(&head) != size)
+        malformed();
+    carry_out(0);
     malformed(); /* a plan ends in EXEC or in exit_group(2), which do not return */
 }
 
@@ -656,15 +912,93 @@ static void reset_signals(void) {
         fail();
 }
 
+/* ---- the maker ---- */
+
+/* Bytes of a request; its descriptors: a socket for reports, three streams, and perhaps the pidfd of a container. */
+enum { PLAN = 256 << 10, GIVEN = 4, GIVEN_MOST = 5 };
+
+/* The next request, and its size: 0 at the end, below 0 for one that makes no sense, of which nothing is kept. */
+static ssize_t receive(int requests, char *text, int *given, size_t *number) {
+    union {
+        char space[CMSG_SPACE(sizeof(int) * 16)];
+        struct cmsghdr align;
+    } control;
+    struct iovec part = {text, PLAN};
+    struct msghdr message = {
+        .msg_iov = &part, .msg_iovlen = 1, .msg_control = control.space, .msg_controllen = sizeof control.space,
+    };
+    ssize_t size = recvmsg(requests, &message, MSG_CMSG_CLOEXEC);
+    if (size < 0)
+        return errno == EINTR ? -1 : 0;
+    struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+    size_t count = header ? (header->cmsg_len - CMSG_LEN(0)) / sizeof(int) : 0;
+    int whole = size > 0 && !(message.msg_flags & (MSG_TRUNC | MSG_CTRUNC));
+    if (header && whole && (count == GIVEN || count == GIVEN_MOST)) {
+        memcpy(given, CMSG_DATA(header), sizeof(int) * count);
+        *number = count;
+        return size;
+    }
+    for (size_t i = 0; i < count; i++) {
+        int fd;
+        memcpy(&fd, CMSG_DATA(header) + i * sizeof fd, sizeof fd);
+        close(fd);
+    }
+    return size || count ? -1 : 0;
+}
+
+/* In a fork: the streams become 0 to 2, the socket for reports 3, a pidfd 4, and nothing else is open. They came in the
+ * numbers from 4 on. */
+static _Noreturn void make(char *text, size_t size, const int *given, size_t number) {
+    static const int places[GIVEN_MOST] = {3, 0, 1, 2, 4};
+    for (size_t i = 0; i < number; i++)
+        if (dup2(given[i], places[i]) < 0)
+            _exit(1);
+    reports = 3;
+    close_all((unsigned)number, ~0U, 0);
+    for (int fd = reports; fd < (int)number; fd++)
+        if (fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
+            _exit(1);
+    if (signal(SIGCHLD, SIG_DFL) == SIG_ERR)
+        _exit(1);
+    making = 1;
+    run(text, size);
+    _exit(1);
+}
+
+/* Until the other end of the socket is closed. Nothing of a request stays in this process. */
+static _Noreturn void serve(int requests) {
+    static _Alignas(8) char text[PLAN];
+    int given[GIVEN_MOST];
+    size_t number = 0;
+    signal(SIGCHLD, SIG_IGN); /* they tell whoever asked, and need not be waited for */
+    umask(022);
+    if (prctl(PR_SET_NAME, "box: maker") < 0 || chdir("/") < 0)
+        _exit(1);
+    for (;;) {
+        ssize_t size = receive(requests, text, given, &number);
+        if (size == 0)
+            _exit(0);
+        if (size < 0)
+            continue;
+        if (fork() == 0)
+            make(text, (size_t)size, given, number);
+        memset(text, 0, (size_t)size);
+        for (size_t i = 0; i < number; i++)
+            close(given[i]);
+    }
+}
+
 int main(int argc, char **argv) {
-    if (argc != 4)
+    if (argc != 4 && argc != 2)
         return 125;
     int plan = atoi(argv[1]);
-    reports = atoi(argv[2]);
-    first_own = 3 + (unsigned)atoi(argv[3]);
     if (prctl(PR_SET_DUMPABLE, 0) < 0)
         fail();
     reset_signals();
+    if (argc == 2)
+        serve(plan);
+    reports = atoi(argv[2]);
+    first_own = 3 + (unsigned)atoi(argv[3]);
     /* dup2 clears it, and one descriptor without it would keep the start socket open past execve. */
     close_all(first_own, ~0U, CLOSE_RANGE_SET_CLOEXEC);
     if (fcntl(reports, F_SETFD, FD_CLOEXEC) < 0)

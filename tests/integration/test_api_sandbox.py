@@ -207,3 +207,27 @@ def test_loop_has_the_same(box: Runtime, bundle: Bundle) -> None:
 
     asyncio.run(main())
     wait_until(lambda: not any(path.name != ".cache" for path in box.root.iterdir()), "its removal")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"timeout": "x"}, {"timeout": -1}, {"input": 4}, {"env": {"a": 5}}, {"user": 3}, {"cwd": 4}, {"max_output": "a"}],
+)
+def test_wrong_argument_of_exec_is_named(make: Make, wrong: dict[str, Any]) -> None:
+    with make() as sandbox, pytest.raises(boxes.UsageError, match=f"'{next(iter(wrong))}' is"):
+        sandbox.exec(["true"], **wrong)
+
+
+def test_wrong_content_makes_no_file(make: Make) -> None:
+    with make() as sandbox:
+        with pytest.raises(boxes.UsageError, match="'content' is"):
+            sandbox.write_file("/tmp/x", 5)  # type: ignore[arg-type]
+        assert sandbox.exec(["ls", "-A", "/tmp"]).stdout == b""
+
+
+def test_wrong_timeout_of_a_wait_is_named(make: Make, box: Runtime, bundle: Bundle) -> None:
+    with make() as sandbox, sandbox.popen(["true"]) as program, pytest.raises(boxes.UsageError, match="'timeout' is"):
+        program.wait(-1)
+    pool = boxes.Pool(bundle.path / "rootfs", 1, root=box.root)
+    with pool, pytest.raises(boxes.UsageError, match="'timeout' is"):
+        pool.acquire(timeout="soon")  # type: ignore[arg-type]

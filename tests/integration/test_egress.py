@@ -197,7 +197,7 @@ def _comm(path: Path) -> str:
 @pytest.mark.parametrize(
     ("entry", "expected"),
     [
-        ("10.0.0.1/8", "'10.0.0.1/8': 10.0.0.1/8 has host bits set"),
+        ("10.0.0.1/8", "'10.0.0.1/8': has host bits set"),
         ("example.org:0", "'example.org:0': a port is a number from 1 to 65535"),
         ("example.org:80/sctp", "'sctp' is neither 'tcp' nor 'udp'"),
         ("ex ample.org", "'ex ample.org': neither a network nor a name"),

@@ -101,7 +101,28 @@ def test_an_annotation_does_not_loosen_what_the_config_says(
 def test_the_hostname_can_be_given(lan: Lan, box: Runtime, bundle: Bundle) -> None:
     bundle.without_namespace("uts").config.pop("hostname", None)
     assert box.run(bundle.shell("hostname"), "--hostname", "web").ok().out == "web\n"
-    box.run(bundle, "--hostname", "x" * 65).refused("hostname")
+    box.run(bundle, "--hostname", "x" * 65).refused("flag --hostname", "no host name")
+    box.run(bundle, "--hostname", "a b").refused("flag --hostname: 'a b' is no host name")
+
+
+@pytest.mark.parametrize(
+    ("network", "text"),
+    [
+        ("cni:nope", "there is no CNI network 'nope'"),
+        ("ns:/nope", "cannot open the namespace: '/nope'"),
+        ("ns:/etc/passwd", "'/etc/passwd' is not a namespace"),
+        ("bridge:nope", "there is no network 'nope'"),
+    ],
+)
+def test_what_a_flag_names_is_told_of_the_flag(lan: Lan, box: Runtime, bundle: Bundle, network: str, text: str) -> None:
+    box.run(bundle.args("/bin/true"), "--network", network).refused(f"flag --network: {text}")
+
+
+def test_one_network_that_is_not_there_does_not_keep_the_others(lan: Lan, box: Runtime) -> None:
+    box("network", "create", "web").ok()
+    result = box("network", "rm", "nope", "web", "neither").refused("there is no network 'neither'")
+    assert "there is no network 'nope'" in result.err
+    box("network", "inspect", "web").refused("there is no network 'web'")
 
 
 def test_try_takes_the_same_flags(lan: Lan, box: Runtime) -> None:

@@ -55,7 +55,7 @@ def reap(*_: object) -> None:
         return
     for pid, process in list(_own.items()):
         if process.returncode is not None:
-            del _own[pid]
+            _own.pop(pid, None)  # the handler may have come in between
     for pid in host.children() - set(_own):
         try:
             found, status = os.waitpid(pid, os.WNOHANG)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from boxes.api.flow import Flow
+    from boxes.container.filling import ExecTemplate, Template
 
 _BOOT = (
     "import sys; sys.path.insert(0, sys.argv[1]); "
@@ -79,18 +80,25 @@ _links: weakref.WeakSet[Link] = weakref.WeakSet()
 
 
 class Zygote:
-    """One that was started. `socket`: where requests go; `pidfd`: readable when it has ended."""
+    """One that was started. `socket`: where requests go; `scripts`: where scripts go, to its maker; `pidfd`: readable
+    when it has ended; `templates`: those that its workers have made, or until when there is none, by what they are
+    of."""
 
     def __init__(self) -> None:
+        self.templates: dict[str, Template | ExecTemplate | float] = {}
+        self.scripts, makers = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.scripts.setblocking(False)
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         package = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-        first = 3 if theirs.fileno() != 3 else 4
-        arguments = ["box: zygote", "-I", "-S", "-c", _BOOT, package, str(first), str(max(2, os.cpu_count() or 1))]
+        first = max(theirs.fileno(), makers.fileno()) + 1
+        numbers = [str(first), str(first + 1), str(max(2, os.cpu_count() or 1))]
+        arguments = ["box: zygote", "-I", "-S", "-c", _BOOT, package, *numbers]
         with open(os.devnull, "r+b", buffering=0) as null:
             actions = [
                 (os.POSIX_SPAWN_DUP2, null.fileno(), 0),
                 (os.POSIX_SPAWN_DUP2, null.fileno(), 1),
                 (os.POSIX_SPAWN_DUP2, theirs.fileno(), first),
+                (os.POSIX_SPAWN_DUP2, makers.fileno(), first + 1),
             ]
             try:
                 self.pid = os.posix_spawn(_interpreter(), arguments, {}, file_actions=actions)
@@ -98,6 +106,7 @@ class Zygote:
                 raise refused("cannot start the zygote", error) from error
             finally:
                 theirs.close()
+                makers.close()
         self.pidfd = os.pidfd_open(self.pid)
         ours.setblocking(False)
         self.socket = ours
@@ -116,8 +125,9 @@ class Zygote:
                 os.waitpid(self.pid, 0)
 
     def close(self) -> None:
-        """It ends by itself when its socket does."""
+        """It ends by itself when its sockets do."""
         self.socket.close()
+        self.scripts.close()
         if self.pidfd >= 0:
             os.close(self.pidfd)
             self.pidfd = -1
@@ -162,6 +172,7 @@ class _Current:
             zygote, self.zygote = self.zygote, None
         if zygote is not None:
             zygote.socket.close()
+            zygote.scripts.close()
             zygote.reap(_ENDING)
 
     def after_fork(self) -> None:
@@ -179,9 +190,14 @@ _current = _Current()
 os.register_at_fork(after_in_child=_current.after_fork)
 
 
+def zygote() -> Zygote:
+    """This process's zygote, which is started if there is none."""
+    return _current.get()
+
+
 def zygote_pid() -> int:
-    """The pid of this process's zygote, which is started if there is none."""
-    return _current.get().pid
+    """Its pid."""
+    return zygote().pid
 
 
 def shut_down() -> None:
@@ -214,7 +230,7 @@ def _sent(message: bytes, fds: list[int]) -> Flow[Link | None]:
     link = Link(ours)
     try:
         try:
-            yield from _send(zygote, message, [theirs.fileno(), *fds])
+            yield from _send(zygote.socket, message, [theirs.fileno(), *fds])
         finally:
             theirs.close()
         word, _ = yield from link.receive()
@@ -231,14 +247,30 @@ def _sent(message: bytes, fds: list[int]) -> Flow[Link | None]:
     return None
 
 
-def _send(zygote: Zygote, message: bytes, fds: list[int]) -> Flow[None]:
+def send_script(zygote: Zygote, script: bytes, fds: Sequence[int]) -> Flow[Link]:
+    """Have the maker carry a script out; its reports come on the link, which ends if there is no maker any more."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    link = Link(ours)
+    try:
+        yield from _send(zygote.scripts, script, [theirs.fileno(), *fds])
+    except OSError:
+        pass
+    except BaseException:
+        link.close()
+        raise
+    finally:
+        theirs.close()
+    return link
+
+
+def _send(to: socket.socket, message: bytes, fds: list[int]) -> Flow[None]:
     rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))]
     while True:
         try:
-            zygote.socket.sendmsg([message], rights, socket.MSG_NOSIGNAL)
+            to.sendmsg([message], rights, socket.MSG_NOSIGNAL)
             return
         except _EAGAIN:
-            yield Wait({zygote.socket.fileno(): WRITE})
+            yield Wait({to.fileno(): WRITE})
 
 
 def answer(link: Link) -> Flow[tuple[dict[str, Any], list[int]]]:

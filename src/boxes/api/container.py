@@ -10,6 +10,7 @@ from boxes.api.flow import awaitable, blocking
 from boxes.api.streams import DEVNULL, MAX_OUTPUT, PIPE, Streams
 from boxes.container import lifecycle, query
 from boxes.errors import StateError, UsageError
+from boxes.spec import given as check
 from boxes.spec.sandbox import Config
 
 TYPE_CHECKING = False
@@ -161,6 +162,7 @@ class _Container:
     def _wait(self, timeout: float | None = None) -> Flow[dict[str, Any]]:
         """How it ends or has ended: exit_code, signal, oom_killed, cpu_usec, memory_peak, ended; what nobody knows is
         None, and then there is a `reason`. Raises StateError if it does not end within `timeout` seconds."""
+        check.seconds("timeout", timeout)
         if self._running is None:
             return (yield from client.call("wait", {**self._where, "timeout": timeout}))
         ended = yield from self._running.end(None if timeout is None else time.monotonic() + timeout)
@@ -189,7 +191,7 @@ class _Container:
         self,
         args: Sequence[str],
         *,
-        input: bytes | None = None,
+        input: bytes | str | None = None,
         timeout: float | None = None,
         env: Mapping[str, str] | None = None,
         cwd: str | None = None,
@@ -198,11 +200,8 @@ class _Container:
     ) -> Flow[Result]:
         """Run a program in it to its end; after `timeout` seconds the program is killed."""
         given = process.asked(self._where, args, env, cwd, user)
-        streams = Streams(DEVNULL if input is None else PIPE, PIPE, PIPE)
         return (
-            yield from process.complete(
-                "exec", given, args, {}, content=input, timeout=timeout, most=max_output, streams=streams
-            )
+            yield from process.complete("exec", given, args, {}, input=input, timeout=timeout, max_output=max_output)
         )
 
     # These look, and do nothing: no worker is asked.

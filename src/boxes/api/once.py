@@ -5,7 +5,6 @@ from __future__ import annotations
 from boxes.api import place, process
 from boxes.api.streams import DEVNULL, MAX_OUTPUT, PIPE, Streams
 from boxes.errors import UsageError
-from boxes.spec import given
 from boxes.spec.sandbox import Config, Limits
 
 TYPE_CHECKING = False
@@ -48,23 +47,17 @@ def run(
     A program that fails is no error here (`Result.check` makes it one); raises BoxesError if it could not be begun:
     ConfigError, KernelError, UnsupportedError and others.
     """
-    given.data("input", input)
-    given.seconds("timeout", timeout)
-    given.size("max_output", max_output)
     if config is None:
         config = _config(args, rootfs, limits, env, cwd, user, binds, writable, network)
-    content = input.encode() if isinstance(input, str) else input
-    streams = Streams(DEVNULL if content is None else PIPE, PIPE, PIPE)
     where = place.given(place.store(root), place.new_id("run"))
     return process.complete(
         "run",
         {**where, "config": config, "fall_back": True},
         args,
         where,
-        content=content,
+        input=input,
         timeout=timeout,
-        most=max_output,
-        streams=streams,
+        max_output=max_output,
     )
 
 

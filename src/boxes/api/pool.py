@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import collections
 import threading
+import time
 from contextlib import suppress
 
 from boxes.api.sandbox import AsyncSandbox, Sandbox, Settings
 from boxes.errors import BoxesError, StateError, UsageError
+from boxes.spec import given as check
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,12 +20,18 @@ if TYPE_CHECKING:
     from boxes.api.sandbox import Given
 
 _AGAIN = 1.0  # seconds until a failed attempt to make one is repeated
+_LEISURE = 0.02  # seconds for who has got one to use it first, as long as others wait
 
 
 def _checked(size: int) -> int:
     if size < 1:
         raise UsageError(f"a pool has at least one sandbox, not {size}")
     return size
+
+
+def _leisure(acquired: float) -> float:
+    """Seconds that are left of it."""
+    return acquired + _LEISURE - time.monotonic()
 
 
 class Pool:
@@ -39,11 +47,13 @@ class Pool:
         self._changed = threading.Condition()
         self._closed = False
         self._failure: BoxesError | None = None
+        self._acquired = 0.0  # when the last was
         self._filler = threading.Thread(target=self._fill, name="boxes.Pool", daemon=True)
         self._filler.start()
 
     def acquire(self, timeout: float | None = None) -> Sandbox:
         """One that waits, or the next that is made. Raises TimeoutError, and what has kept the pool from making one."""
+        check.seconds("timeout", timeout)
         with self._changed:
             if not self._ready and not self._changed.wait_for(self._decided, timeout):
                 raise TimeoutError(f"no sandbox within {timeout} s")
@@ -52,6 +62,7 @@ class Pool:
             if not self._ready and self._failure is not None:
                 raise self._failure
             sandbox = self._ready.popleft()
+            self._acquired = time.monotonic()
             self._changed.notify_all()
             return sandbox
 
@@ -66,6 +77,8 @@ class Pool:
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._closed or len(self._ready) < self._size)
+                if self._ready and (leisure := _leisure(self._acquired)) > 0:
+                    self._changed.wait(leisure)
                 if self._closed:
                     return
             self._add()
@@ -115,6 +128,7 @@ class AsyncPool:
         Settings(rootfs, **settings)
         self._ready: collections.deque[AsyncSandbox] = collections.deque()
         self._waiting: collections.deque[asyncio.Future[AsyncSandbox]] = collections.deque()
+        self._acquired = 0.0  # when the last was
         self._wanted = asyncio.Event()
         self._closing = asyncio.Event()
         self._filler: asyncio.Task[None] | None = None
@@ -123,6 +137,7 @@ class AsyncPool:
         """One that waits, or the next that is made. Raises what has kept the pool from making one."""
         if self._filler is None:
             raise StateError("the pool is not open")
+        self._acquired = time.monotonic()
         self._wanted.set()
         if self._ready:
             return self._ready.popleft()
@@ -140,6 +155,11 @@ class AsyncPool:
             if len(self._ready) >= self._size and not self._waiting:
                 self._wanted.clear()
                 await self._wanted.wait()
+                continue
+            if self._ready and (leisure := _leisure(self._acquired)) > 0:
+                self._wanted.clear()
+                with suppress(asyncio.TimeoutError):
+                    await asyncio.wait_for(self._wanted.wait(), leisure)
                 continue
             sandbox = AsyncSandbox(self._rootfs, **self._settings)
             try:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 import time
 
-from boxes.api import client
+from boxes.api import client, scripted
 from boxes.api.flow import READ, Wait
 from boxes.api.result import Result
-from boxes.api.streams import Exchange, Streams
+from boxes.api.streams import DEVNULL, PIPE, Exchange, Streams
 from boxes.container.attached import EVERYTHING, outcome
 from boxes.container.outcome import now
 from boxes.container.reports import REPORT_ENDED, Report
 from boxes.errors import InternalError, UsageError
+from boxes.spec import given as check
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from boxes.api.client import Link
     from boxes.api.flow import Flow
+    from boxes.api.scripted import Begun, Joined
 
 _GRACE = 2.0  # seconds for output to end after the program, should a process outside hold its other end
 _LOST = "the process that kept it was killed, so nobody knows how it ended"
@@ -148,9 +150,23 @@ def result(running: Running, ended: dict[str, Any], exchange: Exchange | None, *
 
 
 def begin(
-    verb: str, given: dict[str, Any], args: Sequence[str], streams: Streams, delete: dict[str, Any]
+    verb: str,
+    given: dict[str, Any],
+    args: Sequence[str],
+    streams: Streams,
+    delete: dict[str, Any],
+    joined: Joined | None = None,
 ) -> Flow[Running]:
-    """Start a program whose streams are these."""
+    """Start a program whose streams are these; `joined`: what is known of the container it is to be in."""
+    by_script: Begun | None = None
+    if verb == "run":
+        by_script = yield from scripted.run(given, streams.theirs)
+    elif joined is not None:
+        by_script = yield from scripted.execute(given, streams.theirs, joined)
+    if by_script is not None:
+        streams.hand_over()
+        link, facts, fds = by_script
+        return Running(args, link, facts, fds, delete)
     try:
         link = yield from client.request(verb, given, streams.theirs)
     finally:
@@ -173,6 +189,11 @@ def asked(
     """What "exec" is given: a program in the container that `where` names. Raises UsageError."""
     if isinstance(args, str | bytes) or not args:
         raise UsageError("'args' is a list of the program and its arguments")
+    check.environment("env", env or {})
+    if user is not None:
+        check.ids("user", user)
+    if cwd is not None:
+        check.instance("cwd", cwd, str)
     variables = [f"{name}={value}" for name, value in (env or {}).items()]
     return {**where, "args": [os.fspath(each) for each in args], "env": variables, "cwd": cwd, "user": user}
 
@@ -183,19 +204,24 @@ def complete(
     args: Sequence[str],
     delete: dict[str, Any],
     *,
-    content: bytes | None,
+    input: bytes | str | None,
     timeout: float | None,
-    most: int,
-    streams: Streams,
+    max_output: int,
+    joined: Joined | None = None,
 ) -> Flow[Result]:
-    """Start a program, and see it through to its end. The time counts from here."""
+    """Start a program, and see it through to its end. The time counts from here. Raises UsageError."""
+    check.data("input", input)
+    check.seconds("timeout", timeout)
+    check.size("max_output", max_output)
+    content = input.encode() if isinstance(input, str) else input
+    streams = Streams(DEVNULL if content is None else PIPE, PIPE, PIPE)
     deadline = None if timeout is None else time.monotonic() + timeout
     try:
-        running = yield from begin(verb, given, args, streams, delete)
+        running = yield from begin(verb, given, args, streams, delete, joined)
     except BaseException:
         streams.close()
         raise
-    exchange = Exchange(streams.take(), content or b"", most)
+    exchange = Exchange(streams.take(), content or b"", max_output)
     try:
         return (yield from communicate(running, exchange, deadline))
     finally:

@@ -8,6 +8,7 @@ from boxes.api import process
 from boxes.api.flow import awaitable, blocking
 from boxes.api.pipes import AsyncReader, AsyncWriter, Reader, Writer
 from boxes.api.streams import MAX_OUTPUT, Exchange
+from boxes.spec import given as check
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ class Program:
 
     def _wait(self, timeout: float | None = None) -> Flow[Result]:
         """How it ended, without output. Raises TimeoutError if it has not within `timeout` seconds."""
+        check.seconds("timeout", timeout)
         deadline = None if timeout is None else time.monotonic() + timeout
         running = self._running
         if (yield from running.end(deadline)) is None:
@@ -65,11 +67,15 @@ class Program:
         return process.result(running, ended, None, timed_out=False)
 
     def _communicate(
-        self, input: bytes | None = None, timeout: float | None = None, max_output: int = MAX_OUTPUT
+        self, input: bytes | str | None = None, timeout: float | None = None, max_output: int = MAX_OUTPUT
     ) -> Flow[Result]:
         """Write `input`, read all output, and wait for the end; after `timeout` seconds it is ended."""
+        check.data("input", input)
+        check.seconds("timeout", timeout)
+        check.size("max_output", max_output)
         deadline = None if timeout is None else time.monotonic() + timeout
-        exchange = Exchange(_taken(self.stdin, self.stdout, self.stderr), input or b"", max_output)
+        content = input.encode() if isinstance(input, str) else input
+        exchange = Exchange(_taken(self.stdin, self.stdout, self.stderr), content or b"", max_output)
         try:
             return (yield from process.communicate(self._running, exchange, deadline))
         finally:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 
-from boxes.api import client, place, process
+from boxes.api import client, place, process, scripted
 from boxes.api.flow import awaitable, blocking
 from boxes.api.program import AsyncPopen, Popen
+from boxes.api.scripted import Joined
 from boxes.api.streams import DEVNULL, MAX_OUTPUT, PIPE, Streams
 from boxes.container.layers import Layer
 from boxes.container.transfer import Inside
 from boxes.errors import StateError
+from boxes.spec import given as check
 from boxes.spec.sandbox import Config, Limits
 
 TYPE_CHECKING = False
@@ -89,6 +91,7 @@ class Settings:
             self.config: Mapping[str, Any] = replace(made, writable=self.layered).document()
         else:
             self.config = config
+        self.shape = scripted.shape(dict(self.config))
 
 
 class _Sandbox:
@@ -181,8 +184,7 @@ class _Sandbox:
     ) -> Flow[Result]:
         """Run a program in it to its end. After `timeout` seconds the program is killed; what it has started and left
         goes on, until the sandbox is closed. `cpu_time` and `memory_peak` are the program's own."""
-        self._alive()
-        content = input.encode() if isinstance(input, str) else input
+        joined = self._joined()
         given = process.asked(self._where, args, env, cwd, user)
         return (
             yield from process.complete(
@@ -190,12 +192,16 @@ class _Sandbox:
                 given,
                 args,
                 {},
-                content=content,
+                input=input,
                 timeout=timeout,
-                most=max_output,
-                streams=Streams(DEVNULL if content is None else PIPE, PIPE, PIPE),
+                max_output=max_output,
+                joined=joined,
             )
         )
+
+    def _joined(self) -> Joined | None:
+        running, shape = self._alive(), self._settings.shape
+        return None if shape is None else Joined(running.pid, running.pidfd, f"{running.limits}\0{shape}")
 
     def _start(
         self,
@@ -207,11 +213,11 @@ class _Sandbox:
         cwd: str | None,
         user: tuple[int, int] | None,
     ) -> Flow[tuple[Running, Streams]]:
-        self._alive()
+        joined = self._joined()
         streams = Streams(stdin, stdout, stderr)
         try:
             given = process.asked(self._where, args, env, cwd, user)
-            running = yield from process.begin("exec", given, args, streams, {})
+            running = yield from process.begin("exec", given, args, streams, {}, joined)
         except BaseException:
             streams.close()
             raise
@@ -250,6 +256,7 @@ class _Sandbox:
 
     def write_file(self, path: str, content: bytes | str, *, mode: int = 0o644) -> None:
         """Make a file in the sandbox, with the directories on the way."""
+        check.data("content", content)
         data = content.encode() if isinstance(content, str) else content
         with self._inside() as inside:
             inside.write(path, data, mode, self._owner())

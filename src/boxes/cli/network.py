@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from boxes import log
 from boxes.cli.options import FLAG, INT, MANY, Command, Option
 from boxes.cli.output import table, write
-from boxes.errors import UsageError
+from boxes.errors import BoxesError, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -76,5 +77,13 @@ def _inspect(call: Call, names: list[str]) -> None:
 def _remove(call: Call, names: list[str]) -> None:
     from boxes.container import network_admin
 
+    failed: list[BoxesError] = []
     for name in names:
-        network_admin.remove(name, force=call.options.flag("force"))
+        try:
+            network_admin.remove(name, force=call.options.flag("force"))
+        except BoxesError as error:
+            failed.append(error)
+    for other in failed[:-1]:
+        log.warning(str(other))
+    if failed:
+        raise failed[-1]

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from boxes.container.store import Place
 
 # What of a container's use is asked for at its end, by kind of hierarchy: controller and file.
-_FILES = {
+FILES = {
     "unified": (("cpu", "cpu.stat"), ("memory", "memory.peak"), ("memory", "memory.events")),
     "legacy": (("cpuacct", "cpuacct.usage"), ("memory", "memory.max_usage_in_bytes"), ("memory", "memory.oom_control")),
 }
@@ -40,7 +40,7 @@ EVERYTHING = b"\0"  # what a keeper is told to end all; another byte is a signal
 def usage_files(cgroups: Manager) -> dict[str, int]:
     """Descriptors of the files to be read at the end, by name; those that there are."""
     found = {}
-    for controller, name in _FILES.get(cgroups.kind, ()):
+    for controller, name in FILES.get(cgroups.kind, ()):
         directory = directory_of(cgroups, controller)
         try:
             if directory is not None:

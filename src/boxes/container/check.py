@@ -106,7 +106,7 @@ class Check:
         if self.namespaces.joins:
             from boxes.container import joins
 
-            self.joins = joins.open_all(self.namespaces, self.fds)
+            self.joins = joins.open_all(self.namespaces, self.fds, None)
             joins.spare_own(self.config, self.joins)
         self.facts = Facts(
             id=_NAME,

@@ -129,7 +129,7 @@ class Creation:
         if self.namespaces.joins:
             from boxes.container import joins
 
-            self.joins = joins.open_all(self.namespaces, self.fds)
+            self.joins = joins.open_all(self.namespaces, self.fds, self.networking)
             joins.spare_own(self.config, self.joins)
         self.facts = Facts(
             id=self.id,

@@ -95,7 +95,7 @@ def begin(store: Store, id: str, options: ExecOptions, fds: Fds) -> tuple[int, i
         journal = place.load()
         pidfd = fds.add(_running(place, journal, options))
         config = place.config()
-    process = _process(config, options)
+    process = process_of(config, options)
     terminals.check(process, options.console_socket, relayed=not options.detach)
     ours, theirs = channel.pair()
     ours.setsockopt(_socket.SOL_SOCKET, _PASSCRED, 1)
@@ -128,7 +128,7 @@ def _running(place: Any, journal: dict[str, Any], options: ExecOptions) -> int:
     return pidfd
 
 
-def _process(config: dict[str, Any], options: ExecOptions) -> dict[str, Any]:
+def process_of(config: dict[str, Any], options: ExecOptions) -> dict[str, Any]:
     """The process to run: the one given, or the container's own with the changes asked for."""
     if options.process is not None:
         process: dict[str, Any] = dict(options.process)
@@ -264,22 +264,22 @@ def _gate(journal: dict[str, Any], options: ExecOptions, fds: Fds) -> Gate | Non
         return None
     from boxes.container import attach
 
-    return attach.gate(journal, _paths(journal, options)[0][0], fds)
+    return attach.gate(journal, paths(journal, options)[0][0], fds)
 
 
-def _paths(journal: dict[str, Any], options: ExecOptions) -> list[tuple[str, bool]]:
+def paths(journal: dict[str, Any], options: ExecOptions) -> list[tuple[str, bool]]:
     """The cgroups to enter, and whether each is one of v2: the container's, or those of cgroups below it; the init's
     own where nesting has made the configured one take no processes (v2)."""
     manager = status.cgroups_of(journal)
     try:
-        paths = manager.paths(_subgroups(options.cgroup))
-        if paths and not options.cgroup and manager.kind == "unified":
+        found = manager.paths(_subgroups(options.cgroup))
+        if found and not options.cgroup and manager.kind == "unified":
             from boxes.cgroups import layout as layouts
 
-            paths = managers.paths_of(layouts.detect(), journal["pid"]) or paths
+            found = managers.paths_of(layouts.detect(), journal["pid"]) or found
     finally:
         manager.close()
-    return paths
+    return found
 
 
 def _open_cgroups(journal: dict[str, Any], options: ExecOptions, *, born: bool) -> tuple[int, list[int]]:
@@ -288,7 +288,7 @@ def _open_cgroups(journal: dict[str, Any], options: ExecOptions, *, born: bool) 
     entry, files = -1, []
     with Fds() as fds:
         try:
-            for path, unified in _paths(journal, options):
+            for path, unified in paths(journal, options):
                 if unified and born:
                     entry = fds.add(os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
                 else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 
 from boxes import system as os
-from boxes.errors import ConfigError, refused
+from boxes.errors import BoxesError, ConfigError, UsageError, refused
 from boxes.plan.facts import Facts
 from boxes.plan.namespaces import FLAGS, Namespaces
 
@@ -13,6 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from boxes.container.networking import Networking
     from boxes.linux.fd import Fds
     from boxes.plan.namespaces import Join
 
@@ -23,12 +24,18 @@ _OWN_IS_NONE = frozenset(("user", "mount", "cgroup"))
 _KINDS = {flag: kind for kind, flag in FLAGS.items()}
 
 
-def open_all(namespaces: Namespaces, fds: Fds) -> dict[str, int]:
+def open_all(namespaces: Namespaces, fds: Fds, networking: Networking | None) -> dict[str, int]:
     """Descriptors by kind. A user, mount or cgroup namespace that is the runtime's own is taken off the list: what is
-    mounted or bound with one of its own must not be the host's."""
+    mounted or bound with one of its own must not be the host's. `networking`: what flags ask for, whose namespace the
+    config has not named."""
     opened: dict[str, int] = {}
     for join in list(namespaces.joins):
-        fd = fds.add(_open(join))
+        try:
+            fd = fds.add(_open(join))
+        except BoxesError as error:
+            if networking is None or join.kind != "network" or not networking.by_flag:
+                raise
+            raise UsageError(f"flag --network: {error.message}", path=error.path) from None
         if join.kind in _OWN_IS_NONE and _is_own(fd, join.kind):
             namespaces.joins.remove(join)
         else:

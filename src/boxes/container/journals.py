@@ -25,7 +25,7 @@ def begin(facts: Facts, config: dict[str, Any], options: CreateOptions) -> dict[
         "bundle": facts.bundle,
         "rootfs": facts.rootfs,
         "annotations": config.get("annotations") or {},
-        "created": _now(),
+        "created": now(),
         "owner": os.geteuid(),
         "boot": procfs.boot_id(),
         "maker": [own, procfs.start_time(own)],
@@ -41,7 +41,7 @@ def begin(facts: Facts, config: dict[str, Any], options: CreateOptions) -> dict[
     }
 
 
-def _now() -> str:
+def now() -> str:
     """RFC 3339 with nanoseconds."""
     seconds, fraction = divmod(time.time_ns(), 10**9)
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{fraction:09d}Z"

@@ -7,7 +7,7 @@ does it. The journal has it as "network".
 from __future__ import annotations
 
 from boxes import system as os
-from boxes.errors import InternalError, refused
+from boxes.errors import InternalError, UsageError, refused
 from boxes.plan import networking as planned
 from boxes.spec.validate import validate
 
@@ -45,6 +45,9 @@ def settle(config: dict[str, Any], options: CreateOptions) -> Request | None:
 
 
 def _set_hostname(config: dict[str, Any], name: str) -> None:
+    """The kernel takes anything; what is no host name would be of no use, and is a slip."""
+    if not planned.is_domain(name):
+        raise UsageError(f"flag --hostname: '{name}' is no host name", hint="letters, digits, '-' and '.'")
     namespaces = config.setdefault("linux", {}).setdefault("namespaces", [])
     if not any(entry["type"] == "uts" for entry in namespaces):
         namespaces.append({"type": "uts"})
@@ -78,6 +81,10 @@ class Networking:
         self._request = request
         self._drivers: list[tuple[Driver, dict[str, Any]]] = []
         self._rest: list[Rest] = []
+
+    @property
+    def by_flag(self) -> bool:
+        return planned.NETWORK in self._request.flags
 
     def plan(self) -> None:
         """Before the container is claimed: `record` is for its journal, or empty."""

@@ -24,6 +24,17 @@ class Undivided(Creation):
     at_once = False  # whether the program is to be started, too; it may be all the same that this is not done here
     begun = False  # whether it was
 
+    def plan_cgroup(self) -> None:
+        """Without v1's cpuset, if nothing is asked of it: a cgroup there costs all the more the more there are, as each
+        is compared with its siblings and has the scheduler's domains built anew. Its parent's CPUs are the container's
+        all the same."""
+        super().plan_cgroup()
+        linux = self.config.get("linux") or {}
+        asked = {"cpus", "mems"} & ((linux.get("resources") or {}).get("cpu") or {}).keys()
+        if self.cgroups.kind == "legacy" and not linux.get("cgroupsPath") and not asked:
+            found = self.cgroups.directories
+            self.cgroups.directories = [each for each in found if each.controllers != ("cpuset",)]
+
     def make_entry(self) -> None:
         super().make_entry()
         self.shared = self._may_share()

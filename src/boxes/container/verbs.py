@@ -9,7 +9,7 @@ from boxes.container.options import CreateOptions
 from boxes.container.store import Store
 from boxes.container.undivided import Undivided
 from boxes.errors import UnsupportedError, UsageError
-from boxes.linux.fd import Fds
+from boxes.linux.fd import Fds, memory
 from boxes.spec.identifier import check_id
 
 TYPE_CHECKING = False
@@ -82,12 +82,17 @@ def _made(request: Request, how: Callable[[Undivided], None]) -> tuple[Undivided
     try:
         making, held = _make(store, id, _options(request.given), how)
     except UnsupportedError as error:
-        if not request.given.get("fall_back") or not (error.pointer or "").startswith("/linux/resources"):
+        if not _falls_back(request.given, error):
             raise
         making, held = _make(store, id, _options(fallback.without_cgroups(request.given)), how)
         limits = "rlimits"
     worker.leave_streams()
     return making, held, limits if making.cgroups.directories or limits == "rlimits" else "none"
+
+
+def _falls_back(given: dict[str, Any], error: UnsupportedError) -> bool:
+    """Whether the container is to be made without cgroups."""
+    return bool(given.get("fall_back")) and (error.pointer or "").startswith("/linux/resources")
 
 
 def _make(
@@ -101,25 +106,58 @@ def _make(
 def _exec(request: Request) -> None:
     """Run a process in a container, with the given streams, and keep it."""
     store, id = _where(request.given)
-    given = request.given
     worker.take_streams(request.fds)
-    user = given.get("user")
-    options = ExecOptions(
-        args=given["args"],
-        cwd=given.get("cwd"),
-        env=given.get("env"),
-        user=None if user is None else (user[0], user[1]),
-        detach=True,
-    )
     with Fds() as fds:
-        pid, *_ = begin(store, id, options, fds)
+        pid, *_ = begin(store, id, _exec_options(request.given), fds)
     worker.leave_streams()
     pidfd = os.pidfd_open(pid)
     request.answer({"pid": pid}, [pidfd])
     attached.keep_process(pidfd, request.reply.fileno(), id)
 
 
+def _exec_options(given: dict[str, Any]) -> ExecOptions:
+    user = given.get("user")
+    return ExecOptions(
+        args=given["args"],
+        cwd=given.get("cwd"),
+        env=given.get("env"),
+        user=None if user is None else (user[0], user[1]),
+        detach=True,
+    )
+
+
 # ---- verbs that end with their answer ----
+
+
+def _template(request: Request) -> None:
+    """A template of a config, or of a process in a container, as a memfd; none, if that is not for a script."""
+    from boxes.container import template
+    from boxes.plan.scripted import UnusualError
+
+    store, id = _where(request.given)
+    try:
+        if "config" in request.given:
+            facts, steps = _template_of(store, id, request.given)
+        else:
+            facts, steps = template.make_exec(store, id, _exec_options(request.given))
+    except UnusualError:
+        request.answer({})
+        return
+    with Fds() as fds:
+        kept = fds.add(memory("template"))
+        os.write_all(kept, steps)
+        request.answer(facts, [kept])
+
+
+def _template_of(store: Store, id: str, given: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
+    from boxes.container import template
+
+    try:
+        return template.make(Undivided(store, id, _options(given)), "cgroups")
+    except UnsupportedError as error:
+        if not _falls_back(given, error):
+            raise
+        return template.make(Undivided(store, id, _options(fallback.without_cgroups(given))), "rlimits")
 
 
 def _detach(request: Request) -> None:
@@ -216,6 +254,7 @@ _VERBS: dict[str, Callable[[Request], None]] = {
     "run": _run,
     "create": _create,
     "exec": _exec,
+    "template": _template,
     "detach": _detach,
     "start": _start,
     "kill": _kill,

@@ -18,6 +18,7 @@ import gc
 import select
 
 from boxes import system as os
+from boxes.container import host
 from boxes.linux import flags as k
 from boxes.linux import syscalls
 
@@ -35,12 +36,14 @@ _IMPORTED = """
     boxes.container.ending boxes.container.outcome boxes.container.seccomp boxes.container.attach
     boxes.cgroups.legacy boxes.cgroups.unified boxes.cgroups.devices boxes.plan.rlimits boxes.plan.container
     boxes.apply.kernel boxes.apply.links boxes.apply.copy_up boxes.apply.restricted boxes.linux.exits
+    boxes.container.template boxes.plan.script boxes.plan.script_root boxes.plan.script_exec
     boxes.spec.schema_resources boxes.spec.schema_seccomp boxes.plan.seccomp_rules boxes.plan.seccomp_bpf
 """.split()
 
 
-def main(requests: int, spare: int) -> NoReturn:
-    """`requests` is the workers' end of the caller's socket, `spare` how many of them wait."""
+def main(requests: int, scripts: int, spare: int) -> NoReturn:
+    """`requests` is the workers' end of the caller's socket, `scripts` the maker's of another, `spare` how many workers
+    wait."""
     for name in _IMPORTED:
         __import__(name)
     from boxes.container import practice
@@ -54,7 +57,7 @@ def main(requests: int, spare: int) -> NoReturn:
     gc.freeze()
     gc.disable()  # workers are short, and a collection would copy all pages
     try:
-        _Zygote(requests, spare, config).run()
+        _Zygote(requests, scripts, spare, config).run()
     finally:
         os._exit(1)
 
@@ -66,8 +69,11 @@ def _call_oneself(name: str) -> None:
 
 
 class _Zygote:
-    def __init__(self, requests: int, spare: int, practice: bytes) -> None:
+    def __init__(self, requests: int, scripts: int, spare: int, practice: bytes) -> None:
         self.requests = requests
+        self.scripts = scripts
+        self.image = host.open_inner()
+        self.maker = 0
         self.practice = practice
         self.spare = spare
         self.waiting: set[int] = set()
@@ -85,6 +91,8 @@ class _Zygote:
         while self.sick < _SICK:
             while len(self.waiting) < self.spare:
                 self._fork()
+            if not self.maker:
+                self.maker = self._start_maker()
             ready = dict(poller.poll())
             if self.requests in ready:
                 return
@@ -104,6 +112,12 @@ class _Zygote:
                 os._exit(1)
         self.waiting.add(pid)
 
+    def _start_maker(self) -> int:
+        """inner, of which each script gets a fork (native/inner.c)."""
+        path = f"/proc/self/fd/{self.image}"
+        actions = [(os.POSIX_SPAWN_DUP2, self.scripts, 3)]
+        return os.posix_spawn(path, ["box: maker", "3"], {}, file_actions=actions)
+
     def _become_worker(self, zygote: int) -> NoReturn:
         """Runs in the worker."""
         from boxes.container import worker
@@ -114,7 +128,8 @@ class _Zygote:
         if os.getppid() != zygote:
             os._exit(0)
         self.heard.close()
-        os.close(self.woken)
+        for fd in (self.woken, self.scripts, self.image):
+            os.close(fd)
         worker.main(self.requests, self.said, self.practice)
 
     def _reap(self) -> None:
@@ -129,6 +144,9 @@ class _Zygote:
                 return
             if pid == 0:
                 return
+            if pid == self.maker:
+                self.maker = 0
+                self.sick += 1
             if pid in self.waiting:
                 self.waiting.discard(pid)
                 self.sick += 1

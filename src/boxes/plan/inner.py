@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 # native/inner.c has the same.
 CALL, FORK, CONSOLE, READY, WAIT, BOUNDING, CHDIR, STDIO, HOOK, EXEC, SECCOMP, WRITE, KEEP = range(1, 14)
+UNDO, SPAWN, LAUNCHED, NOTE, PASS, DEVICES = range(14, 20)
 
 # System call numbers by machine: <asm/unistd_64.h>, <asm-generic/unistd.h>
 _NUMBERS = {
@@ -27,7 +28,10 @@ _NUMBERS = {
         "personality=135 "
         "fchown=93 openat=257 move_mount=429 open_tree=428 ioprio_set=251 sched_setattr=314 sched_setaffinity=203 "
         "set_mempolicy=238 read=0 mmap=9 ioctl=16 ppoll=271 clock_gettime=228 exit_group=231 flock=73 "
-        "unlinkat=263 mkdirat=258 pidfd_send_signal=424"
+        "unlinkat=263 mkdirat=258 pidfd_send_signal=424 "
+        "socket=41 socketpair=53 setsockopt=54 dup3=292 unshare=272 sethostname=170 setdomainname=171 "
+        "mknodat=259 symlinkat=266 "
+        "renameat2=316 waitid=247 openat2=437 fsopen=430 fsconfig=431 fsmount=432 mount_setattr=442"
     ),
     "aarch64": (
         "write=64 close=57 mount=40 umount2=39 fchdir=50 chdir=49 chroot=51 pivot_root=41 setsid=157 umask=166 "
@@ -36,7 +40,10 @@ _NUMBERS = {
         "personality=92 "
         "fchown=55 openat=56 move_mount=429 open_tree=428 ioprio_set=30 sched_setattr=274 sched_setaffinity=122 "
         "set_mempolicy=237 read=63 mmap=222 ioctl=29 ppoll=73 clock_gettime=113 exit_group=94 flock=32 "
-        "unlinkat=35 mkdirat=34 pidfd_send_signal=424"
+        "unlinkat=35 mkdirat=34 pidfd_send_signal=424 "
+        "socket=198 socketpair=199 setsockopt=208 dup3=24 unshare=97 sethostname=161 setdomainname=162 "
+        "mknodat=33 symlinkat=36 "
+        "renameat2=276 waitid=95 openat2=437 fsopen=430 fsconfig=431 fsmount=432 mount_setattr=442"
     ),
 }
 
@@ -69,8 +76,7 @@ class Steps:
         """Append a step. `explain` makes the error of a failure, from its errno and what inner says besides."""
         if explain:
             self._explained[len(self.text)] = explain
-        padding = b"\0" * (-len(payload) % 8)
-        self._encoded.append(pack("=II", code, len(payload)) + payload + padding)
+        self._encoded.append(encoded(code, payload))
         self.text.append(shown)
         self.pointers.append(pointer)
 
@@ -80,11 +86,13 @@ class Steps:
         *arguments: int | bytes,
         pointer: str = "",
         ignore: int = 0,
+        expect: int | None = None,
+        fails: int = 0,
         shown: str = "",
         explain: Callable[[int, bytes], BoxesError] | None = None,
     ) -> None:
         """One system call. Bytes are passed by address; a string has to bring its own NUL. `ignore`: an errno to pass
-        over."""
+        over; `expect`: the only value that it may give; `fails`: the errno with which it has to fail."""
         values, mask, data = [], 0, b""
         for position, argument in enumerate(arguments):
             if isinstance(argument, bytes):
@@ -94,7 +102,8 @@ class Steps:
             else:
                 values.append(argument & 0xFFFFFFFFFFFFFFFF)
         values += [0] * (6 - len(values))
-        payload = pack("=IIII6Q", self._numbers[name], mask, ignore, 0, *values) + data
+        wanted = -fails if fails else 0 if expect is None else expect + 1
+        payload = pack("=IIIi6Q", self._numbers[name], mask, ignore, wanted, *values) + data
         self.add(CALL, payload, shown or f"{name}({', '.join(_shown(a) for a in arguments)})", pointer, explain)
 
     def drop_last(self) -> None:
@@ -102,9 +111,28 @@ class Steps:
         del self._encoded[-1], self.text[-1], self.pointers[-1]
         self._explained.pop(len(self.text), None)
 
+    def __len__(self) -> int:
+        return len(self._encoded)
+
+    def extend(self, other: Steps) -> None:
+        """Append the steps of another list."""
+        for number, explain in other._explained.items():
+            self._explained[len(self.text) + number] = explain
+        self._encoded += other._encoded
+        self.text += other.text
+        self.pointers += other.pointers
+
+    def replace(self, number: int, code: int, payload: bytes) -> None:
+        """Put another in the place of a step."""
+        self._encoded[number] = encoded(code, payload)
+
     def encode(self) -> bytes:
-        body = b"".join(self._encoded)
-        return b"BOXPLAN1" + pack("=II", 16 + len(body), len(self._encoded)) + body
+        return whole(b"".join(self._encoded), len(self._encoded))
+
+    def around(self, *numbers: int) -> list[bytes]:
+        """What is before, between and after the steps of these numbers, which are in order, encoded."""
+        starts, ends = (0, *(number + 1 for number in numbers)), (*numbers, len(self._encoded))
+        return [b"".join(self._encoded[start:end]) for start, end in zip(starts, ends, strict=True)]
 
     def failed(self, step: int, errno: int, data: bytes) -> BoxesError:
         """The error that inner's report of a failed step stands for."""
@@ -117,6 +145,15 @@ class Steps:
         return KernelError(
             f"{call}: {os.strerror(errno).lower()}", pointer=self.pointers[step] or None, call=call, errno=errno
         )
+
+
+def encoded(code: int, payload: bytes) -> bytes:
+    return pack("=II", code, len(payload)) + payload + b"\0" * (-len(payload) % 8)
+
+
+def whole(body: bytes, count: int) -> bytes:
+    """A plan, from its encoded steps and how many they are."""
+    return b"BOXPLAN1" + pack("=II", 16 + len(body), count) + body
 
 
 def _shown(argument: int | bytes) -> str:

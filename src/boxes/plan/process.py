@@ -167,9 +167,14 @@ def hooks(steps: Steps, listed: list[dict[str, Any]], state: int) -> None:
 
 
 def execute(steps: Steps, process: dict[str, Any]) -> None:
+    name = process["args"][0]
+    steps.add(inner.EXEC, execution(process), f'execve("{name}")', "/process/args/0", failures.of_exec(name))
+
+
+def execution(process: dict[str, Any]) -> bytes:
+    """The payload of an EXEC."""
     args, env = process["args"], process.get("env") or []
-    payload = pack("=II", len(args), len(env)) + b"".join(inner.vectors(args, env))
-    steps.add(inner.EXEC, payload, f'execve("{args[0]}")', "/process/args/0", failures.of_exec(args[0]))
+    return pack("=II", len(args), len(env)) + b"".join(inner.vectors(args, env))
 
 
 def needs_home(process: dict[str, Any]) -> bool:
