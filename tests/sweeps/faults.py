@@ -37,12 +37,13 @@ class Faults:
         return [point for point in found.points if point.call not in points.NEVER_FAIL]
 
     def __call__(self, point: Point) -> tuple[bool, int, Findings]:
-        """Try one: whether it was reached, the exit status, and what is wrong. What is slow is tried again, as the
+        """Try one: whether it was reached, the exit status, and what is wrong. What is slow is tried again twice, as the
         machine can be, too."""
-        reached, code, found = self.attempt(point)
-        if any(line.startswith("hang: ") for line in found):
-            return self.attempt(point)
-        return reached, code, found
+        for _ in range(2):
+            reached, code, found = self.attempt(point)
+            if not any(line.startswith("hang: ") for line in found):
+                return reached, code, found
+        return self.attempt(point)
 
     def attempt(self, point: Point) -> tuple[bool, int, Findings]:
         self.verb.prepare()
