@@ -314,6 +314,13 @@ static void end_by_signal(int signal) {
     _exit(128 + signal);
 }
 
+static void unblock_signals(void) {
+    sigset_t none;
+    sigemptyset(&none);
+    if (sigprocmask(SIG_SETMASK, &none, NULL) < 0)
+        fail();
+}
+
 /* As pid 1 without handlers this process would ignore every signal; a created container must be endable. */
 static void end_by_signals(void) {
     struct sigaction action = {.sa_handler = end_by_signal};
@@ -326,6 +333,7 @@ static void end_by_signals(void) {
                 fail();
         }
     }
+    unblock_signals(); /* libc blocks them for SIGABRT's, and would not say if it could not undo that */
 }
 
 /* "created": the runtime may go; from here on its death is not ours. */
@@ -902,14 +910,11 @@ static void run(const char *plan, size_t size) {
 
 /* The program must find signals as a new session does: the interpreter ignores some, and a caller may have. */
 static void reset_signals(void) {
-    sigset_t none;
     uint64_t by_default[4] = {0}; /* struct kernel_sigaction; libc would keep two signals for itself */
     for (int number = 1; number < NSIG; number++)
         if (number != SIGKILL && number != SIGSTOP && syscall(SYS_rt_sigaction, number, by_default, NULL, 8) < 0)
             fail();
-    sigemptyset(&none);
-    if (sigprocmask(SIG_SETMASK, &none, NULL) < 0)
-        fail();
+    unblock_signals();
 }
 
 /* ---- the maker ---- */

@@ -24,6 +24,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
@@ -462,17 +463,18 @@ static PyObject *py_execveat(PyObject *self, PyObject *args) {
 }
 
 /* spawn(fd, arguments, cgroup) -> the pid of a child that executes fd with an empty environment, born in a v2 cgroup
- * (-1: in ours). Unlike posix_spawn(3) it copies the page tables, for CLONE_INTO_CGROUP wants clone3; until it has
- * executed, this process waits, and no Python runs in it. */
+ * (-1: in ours), which takes clone3. Until it has executed, this process waits, and no Python runs in it. */
 struct program {
     int fd;
     char **argv;
+    volatile int error; /* of execveat(2): the memory is shared */
 };
 
 static void execute(void *argument) {
-    const struct program *program = argument;
+    struct program *program = argument;
     char *none[] = {NULL};
     syscall(SYS_execveat, program->fd, "", program->argv, none, AT_EMPTY_PATH);
+    program->error = errno;
     _exit(127);
 }
 
@@ -490,10 +492,15 @@ static PyObject *py_spawn(PyObject *self, PyObject *args) {
         how.flags |= CLONE_INTO_CGROUP;
         how.cgroup = (uint64_t)cgroup;
     }
-    struct program program = {fd, argv};
-    PyObject *made = result(clone_onto(&how, execute, &program));
+    struct program program = {.fd = fd, .argv = argv};
+    long pid = clone_onto(&how, execute, &program);
+    if (pid >= 0 && program.error) {
+        waitpid((pid_t)pid, NULL, 0);
+        errno = program.error;
+        pid = -1;
+    }
     PyMem_Free(argv);
-    return made;
+    return result(pid);
 }
 
 static PyObject *py_pidfd_getfd(PyObject *self, PyObject *args) {

@@ -1,8 +1,8 @@
 """Config files as nobody would write them: a good one with a few members changed, taken away or added, by a seed.
 
 `python -m tests.fuzz.configs COUNT [COMMANDS] [SEED]` reads COUNT of them through the library, and COMMANDS by
-`create` and `start`, side by side with runc if that is there: never an error without a place, never a traceback, and
-never less confined than by runc.
+`check`, `create` and `start`, side by side with runc if that is there: never an error without a place, never a traceback,
+never less confined than by runc, and `check` says beforehand what will be refused.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from boxes.plan.facts import Facts
 from boxes.plan.namespaces import Namespaces
 from boxes.spec import config as configs
 from boxes.spec import default
-from tests.support.runtime import CHECKOUT, Runtime
+from tests.support.runtime import CHECKOUT, Result, Runtime
 from tests.sweeps.scene import Scene, attributes
 
 ODD: list[Any] = [
@@ -105,7 +105,7 @@ def library(count: int, chance: random.Random) -> list[str]:
 
 
 class Commands:
-    """The same config by `create` and `start` of two runtimes."""
+    """The same config by `check`, and by `create` and `start` of two runtimes."""
 
     def __init__(self, scene: Scene) -> None:
         self.scene = scene
@@ -120,10 +120,9 @@ class Commands:
         config = mutate(self.base, chance, spared=DANGEROUS)
         text = json.dumps(config)
         (self.scene.bundle.path / "config.json").write_text(text)
-        found = []
-        ours, state = self._process(self.scene.box)
-        if "Traceback" in state or (state and (state.count("\n") != 1 or not state.startswith("box: "))):
-            found.append(f"words: {state[-300:]}: {text}")
+        checked = self.scene.box("check", str(self.scene.bundle.path))
+        ours, told = self._process(self.scene.box)
+        found = [f"{line}: {text}" for line in (*words(checked.err), *words(told), *foreseen(checked, told))]
         if ours is not None:
             self.taken += 1
             if self.other:
@@ -131,6 +130,7 @@ class Commands:
                 if theirs is not None:
                     self.compared += 1
                     found += [f"weaker: {line}: {text}" for line in weaker(ours, theirs)]
+        self.scene.settle()  # mount points in the root filesystem stay, by whatever names
         left = self.scene.settled()
         if left:
             self.scene.reset()
@@ -155,6 +155,25 @@ class Commands:
 
     def _exists(self) -> bool:
         return self.scene.box.state(self.scene.bundle.id)["status"] == "running"
+
+
+def words(told: str) -> list[str]:
+    """What is wrong with what a command said on standard error: warnings, and one line of an error at most."""
+    lines = told.splitlines()
+    errors = [line for line in lines if not line.startswith("box: warning: ")]
+    if len(errors) > 1 or not all(line.startswith("box: ") for line in lines) or "Traceback" in told:
+        return [f"words: {told[-300:]}"]
+    return []
+
+
+def foreseen(checked: Result, told: str) -> list[str]:
+    """Whether `check` found something if, and for an error only if, the container could not be made or started."""
+    errors = [line for line in checked.out.splitlines() if not line.startswith("warning")]
+    if told and not checked.code:
+        return [f"not foreseen: {told.strip()}"]
+    if errors and not told:
+        return [f"false alarm: {errors[0]}"]
+    return [] if checked.code in (0, 1) else [f"check gives {checked.code}"]
 
 
 def weaker(ours: dict[str, Any], theirs: dict[str, Any]) -> list[str]:

@@ -3,10 +3,10 @@
  *     inject LOG TASK CALL NUMBER WHAT COMMAND…
  *
  * WHAT is "record": nothing is done, and LOG gets a line "TASK CALL" for each system call; "error=E": the call is not
- * carried out and fails with errno E; "late=E": it fails so, but has been carried out, as close(2) is; "signal=S": the
- * process gets S, and the call is not carried out. brk(2) has an error of its own. TASK counts the processes and threads
- * in the order of their birth, from 0, the command; -1 is any of them, each counting for itself. CALL is a number, NUMBER
- * counts from 1.
+ * carried out and fails with errno E; "late=E": it fails so, but has been carried out, as close(2) is; "always=E": it
+ * fails, and so do all that come after it; "signal=S": the process gets S, and the call is not carried out. brk(2) has an
+ * error of its own. TASK counts the processes and threads in the order of their birth, from 0, the command; -1 is any of
+ * them, each counting for itself. CALL is a number, NUMBER counts from 1.
  *
  * LOG gets "done" when it was done. The exit status is the command's, or 128 and the signal that ended it. What still
  * runs when the command has ended goes on untraced. strace(1) could do most of this, but cannot tell the tasks apart.
@@ -51,7 +51,7 @@ static FILE *report;
 static int wanted_task;
 static long wanted_call;
 static unsigned wanted_number;
-static int error, late, number_of_signal, recording;
+static int error, late, always, number_of_signal, recording;
 
 static _Noreturn void die(const char *what) {
     perror(what);
@@ -70,7 +70,8 @@ static int index_of(pid_t pid) {
 }
 
 static int is_wanted(int index, long call, unsigned number) {
-    return (wanted_task < 0 || wanted_task == index) && wanted_call == call && wanted_number == number;
+    return (wanted_task < 0 || wanted_task == index) && wanted_call == call &&
+        (always ? number >= wanted_number : number == wanted_number);
 }
 
 static void on_entry(int index, const struct info *info) {
@@ -174,7 +175,8 @@ static void parse(char **argv) {
     wanted_number = (unsigned)atol(argv[4]);
     recording = strcmp(argv[5], "record") == 0;
     late = sscanf(argv[5], "late=%d", &error) == 1;
-    if (!recording && !late && sscanf(argv[5], "error=%d", &error) != 1 && sscanf(argv[5], "signal=%d", &number_of_signal) != 1) {
+    always = sscanf(argv[5], "always=%d", &error) == 1;
+    if (!recording && !late && !always && sscanf(argv[5], "error=%d", &error) != 1 && sscanf(argv[5], "signal=%d", &number_of_signal) != 1) {
         fprintf(stderr, "inject: what is '%s'?\n", argv[5]);
         exit(125);
     }

@@ -18,6 +18,8 @@ PATIENCE = 0.5
 class Faults:
     """A sweep over one verb. `ours`: errors are to be one line, and say whose they are."""
 
+    what = staticmethod(points.failing)
+
     def __init__(self, scene: Scene, verb: Verb, *, error: str = "", ours: bool = True) -> None:
         self.scene = scene
         self.verb = verb
@@ -37,12 +39,13 @@ class Faults:
         return [point for point in found.points if point.call not in points.NEVER_FAIL]
 
     def __call__(self, point: Point) -> tuple[bool, int, Findings]:
-        """Try one: whether it was reached, the exit status, and what is wrong. What is slow is tried again, as the
+        """Try one: whether it was reached, the exit status, and what is wrong. What is slow is tried again twice, as the
         machine can be, too."""
-        reached, code, found = self.attempt(point)
-        if any(line.startswith("hang: ") for line in found):
-            return self.attempt(point)
-        return reached, code, found
+        for _ in range(2):
+            reached, code, found = self.attempt(point)
+            if not any(line.startswith("hang: ") for line in found):
+                return reached, code, found
+        return self.attempt(point)
 
     def attempt(self, point: Point) -> tuple[bool, int, Findings]:
         self.verb.prepare()
@@ -50,7 +53,7 @@ class Faults:
         begun = time.monotonic()
         try:
             traced = points.run(
-                self.scene.command(*self.verb.args()), points.failing(point, self.error), self.scene.directory, DEADLINE
+                self.scene.command(*self.verb.args()), self.what(point, self.error), self.scene.directory, DEADLINE
             )
             seconds = time.monotonic() - begun
             if seconds > HANG:
@@ -79,8 +82,7 @@ class Faults:
         if "Traceback" in traced.err:
             return [f"traceback: {traced.err[-300:]}"]
         if traced.code == self.verb.success:
-            strange = self.ours and any(not line.startswith("box: ") for line in traced.err.splitlines())
-            return [f"noise: {traced.err[:300]}"] if strange or "could not start" in traced.err else []
+            return [f"noise: {traced.err[:300]}"] if "cannot start: " in traced.err else []
         if not traced.err.strip():
             return [f"silent: {traced.code}"]
         if self.ours and (not traced.err.startswith("box: ") or traced.err.count("\n") != 1):
@@ -95,3 +97,18 @@ class Faults:
         if left:
             self.scene.reset()
         return found + [f"leak: {line}" for line in left]
+
+
+class Lacks(Faults):
+    """Of each system call by name, all fail: a host that forbids it, or lacks what it takes. What then cannot even be
+    taken back, `delete --force` takes away when nothing lacks; and without write(2) nothing can be said."""
+
+    what = staticmethod(points.lacking)
+
+    def points(self) -> list[Point]:
+        return [Point(-1, call, 1) for call in sorted({point.call for point in super().points()})]
+
+    def attempt(self, point: Point) -> tuple[bool, int, Findings]:
+        reached, code, found = super().attempt(point)
+        spared = ("left: ", "lines: ", "silent: ") if point.call == "write" else ("left: ", "lines: ")
+        return reached, code, [line for line in found if not line.startswith(spared)]

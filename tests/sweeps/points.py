@@ -65,6 +65,11 @@ def failing(point: Point, error: str = "") -> list[str]:
     return [*_where(point), f"{kind}={getattr(errno, error or error_of(point.call))}"]
 
 
+def lacking(point: Point, error: str = "") -> list[str]:
+    """To let all such calls of all processes fail, from the first on."""
+    return [*_where(point), f"always={getattr(errno, error or error_of(point.call))}"]
+
+
 def killing(point: Point) -> list[str]:
     """To end the process instead of the call."""
     return [*_where(point), f"signal={int(signal.SIGKILL)}"]

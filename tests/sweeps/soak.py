@@ -1,6 +1,7 @@
 """Many containers, several at a time: what the host has of mounts, cgroups, descriptors, processes and memory stays.
 
-`python -m tests.sweeps.soak COUNT [SIDE BY SIDE]`; half of them by create, start, delete, half by run.
+`python -m tests.sweeps.soak COUNT [SIDE BY SIDE]`; half of them by create, start, delete, half by run. After each tenth
+all workers rest, and what there is is counted and printed.
 """
 
 from __future__ import annotations
@@ -93,6 +94,7 @@ class Soak:
         subprocess.run(["rm", "-rf", str(self.directory)], check=True)
 
 
+PARTS = 10
 STEADY = ("mounts", "cgroups", "descriptors", "children", "containers")
 
 
@@ -103,9 +105,11 @@ def main(count: int, workers: int) -> int:
         before = soak.counts()
         begun = time.monotonic()
         with ThreadPoolExecutor(workers) as pool:
-            list(pool.map(soak.work, range(workers), [count // workers] * workers))
+            for part in range(1, PARTS + 1):
+                list(pool.map(soak.work, range(workers), [count // workers // PARTS] * workers))
+                after = soak.counts()
+                print(json.dumps({"done": count * part // PARTS, **after}), flush=True)
         seconds = time.monotonic() - begun
-        after = soak.counts()
         same = all(before[name] == after[name] for name in STEADY)
         print(json.dumps({"containers": count, "seconds": round(seconds), "before": before, "after": after}))
         print("\n".join(soak.failures[:20]))

@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tests.support import reaper
-from tests.sweeps.faults import Faults
+from tests.sweeps.faults import Faults, Lacks
 from tests.sweeps.kills import Kills
 from tests.sweeps.points import Point, of_any_task
 from tests.sweeps.scene import Scene
 from tests.sweeps.verbs import VERBS
 
-KINDS = {"faults": Faults, "kills": Kills}
+KINDS = {"faults": Faults, "lacks": Lacks, "kills": Kills}
 
 
 class Job(NamedTuple):

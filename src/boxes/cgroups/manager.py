@@ -12,7 +12,7 @@ from boxes.cgroups.directory import Directory
 from boxes.cgroups.settings import DeviceRules, Setting
 from boxes.errors import ConfigError, KernelError, StateError, UnsupportedError, UsageError, refused
 from boxes.linux.path import parts
-from boxes.linux.syscalls import pidfd_open, rendered
+from boxes.linux.syscalls import pidfd_open, pidfd_send_signal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -235,7 +235,6 @@ class Manager:
         except OSError as error:
             if error.errno in self.forgiven:
                 return False
-            error = rendered(error, f'mkdir("{directory.path}")')
             raise refused("cannot make the cgroup", error) from error
         return True
 
@@ -272,7 +271,7 @@ class Manager:
             # What is a member now, after its pidfd was opened, is the process that the pidfd is of.
             for pid in set(self.processes()).intersection(fds):
                 try:
-                    _signal.pidfd_send_signal(fds[pid], number)
+                    pidfd_send_signal(fds[pid], number)
                 except ProcessLookupError:
                     continue
         finally:

@@ -10,7 +10,7 @@ from boxes import system as os
 from boxes.container import status
 from boxes.container.status import cgroups_of
 from boxes.errors import BoxesError, StateError, refused
-from boxes.linux import procfs
+from boxes.linux import procfs, syscalls
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def stop(journal: dict[str, Any]) -> None:
     if pidfd is None:
         return
     try:
-        _signal.pidfd_send_signal(pidfd, _signal.SIGKILL)
+        syscalls.pidfd_send_signal(pidfd, _signal.SIGKILL)
     except ProcessLookupError:
         pass
     procfs.has_ended(pidfd, _FORCED)
@@ -95,7 +95,7 @@ def destroy_processes(journal: dict[str, Any]) -> None:
     if pidfd is None:
         return
     try:
-        _signal.pidfd_send_signal(pidfd, _signal.SIGKILL)
+        syscalls.pidfd_send_signal(pidfd, _signal.SIGKILL)
     except OSError as error:
         if error.errno != errno.ESRCH:
             raise refused("cannot kill the container", error) from error

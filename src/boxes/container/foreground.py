@@ -11,6 +11,7 @@ import select
 from boxes import log
 from boxes import system as os
 from boxes.errors import InternalError, refused
+from boxes.linux import syscalls
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -181,7 +182,7 @@ class _Foreground:
             if self._send is not None:
                 self._send(number)
             else:
-                _signal.pidfd_send_signal(self._pidfd, number)
+                syscalls.pidfd_send_signal(self._pidfd, number)
         except ProcessLookupError:
             pass  # it has just ended; the loop will see
 

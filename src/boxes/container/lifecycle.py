@@ -19,7 +19,7 @@ from boxes.container.options import CreateOptions
 from boxes.container.status import cgroups_of
 from boxes.container.store import START_SOCKET, Place, Store
 from boxes.errors import BoxesError, InternalError, NotFoundError, StateError, refused
-from boxes.linux import procfs
+from boxes.linux import procfs, syscalls
 from boxes.spec.state import oci_state
 
 TYPE_CHECKING = False
@@ -244,7 +244,7 @@ def _kill_init(journal: dict[str, Any], signal: int, found: str) -> bool:
     if pidfd is None:
         return False
     try:
-        _signal.pidfd_send_signal(pidfd, signal)
+        syscalls.pidfd_send_signal(pidfd, signal)
         if found == status.PAUSED and signal == _signal.SIGKILL:
             with cgroups_of(journal) as cgroups:  # what v1 has frozen does not even die
                 cgroups.thaw()
@@ -360,7 +360,6 @@ def adopt_orphans(options: CreateOptions) -> None:
     """Who waits for a container has all its processes for children in the end: prctl(2), PR_SET_CHILD_SUBREAPER."""
     if not options.no_subreaper:
         from boxes.linux import flags as k
-        from boxes.linux import syscalls
 
         syscalls.prctl(k.PR_SET_CHILD_SUBREAPER, 1)
 

@@ -7,6 +7,8 @@ descriptor and a relative path. See the man page of the same name for the rest.
 
 from __future__ import annotations
 
+import _signal
+
 from boxes import system as os
 from boxes.linux import _syscalls as native
 from boxes.linux import flags as k
@@ -209,7 +211,7 @@ def spawn(fd: int, arguments: list[bytes], *, cgroup: int = -1) -> int:
         return native.spawn(fd, arguments, cgroup)
     except OSError as error:
         born = f', cgroup="{described(cgroup)}"' if cgroup >= 0 else ""
-        raise rendered(error, f"clone3(CLONE_VFORK{born})") from None
+        raise rendered(error, f"clone3(CLONE_VFORK{born}), execveat({described(fd)})") from None
 
 
 def make_device(directory: int, name: Path, mode: int, device: int) -> None:
@@ -222,6 +224,10 @@ def make_device(directory: int, name: Path, mode: int, device: int) -> None:
 
 def pidfd_open(pid: int) -> int:
     return _checked(f"pidfd_open({pid})", os.pidfd_open, pid)
+
+
+def pidfd_send_signal(pidfd: int, number: int) -> None:
+    _checked(f"pidfd_send_signal({number})", _signal.pidfd_send_signal, pidfd, number)
 
 
 def pidfd_getfd(pidfd: int, fd: int) -> int:

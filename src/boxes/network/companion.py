@@ -139,7 +139,7 @@ def end(pid: int, started: int) -> None:
     try:
         for asked, seconds in ((_signal.SIGTERM, _GRACE), (_signal.SIGKILL, _FORCED)):
             try:
-                _signal.pidfd_send_signal(pidfd, asked)
+                syscalls.pidfd_send_signal(pidfd, asked)
             except ProcessLookupError:
                 return
             if procfs.has_ended(pidfd, seconds):
