@@ -139,13 +139,13 @@ def remove(name: str, *, force: bool = False) -> None:
 
 
 def _free(name: str) -> None:
-    with Lock() as lock:
+    with Lock():
         network = records.in_use(name) if is_name(name) else None
         if network is None:
             return
         for member in _gone(network):
             log.warning(f"container '{member['id']}' ({member['directory']}) is taken off network '{name}'")
-            driver.leave(network, member, lock)
+            driver.leave(network, member)
 
 
 def _gone(network: Network) -> list[dict[str, Any]]:

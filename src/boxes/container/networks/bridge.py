@@ -4,8 +4,8 @@ The record, besides what all have: `network`, `bridge`, `veth` (the host's end o
 is), `ports`, `wanted` (addresses), `servers`, `names`, `directory`, `places` (what errors are about), and from
 `prepare` on `addresses`, each with the length of its prefix, and `mtu`.
 
-Who holds the lock of networks may do all of this; nft(8) holds it too until it is done. Rules follow from leases, and
-are replaced as a whole: whatever a killed process left, the next change puts right.
+Who holds the lock of networks may do all of this. Rules follow from leases, and are replaced as a whole: whatever a
+killed process left, the next change puts right.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from boxes.container.network_records import Lock, Network
 from boxes.errors import ConfigError, NotFoundError, StateError, UnsupportedError, refused
 from boxes.linux.nftables import Nftables
 from boxes.linux.rtnetlink import Rtnetlink
-from boxes.network import bridge, leases, names, nft, ports, rules
+from boxes.network import bridge, leases, names, ports, rules
 from boxes.network.addresses import AF_INET, Subnet, family_of
 from boxes.plan.networking import DEFAULT, IP, NETWORK, PUBLISH, is_domain, overlap
 
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from typing import Any
 
     from boxes.container.networks import Host
+    from boxes.linux.ruleset import Changes
     from boxes.plan.networking import Request
 
-_MADE, _REPLACED, _ADDED = "made", "replaced", "added"  # rules
 _PATIENCE = 2.0  # seconds
 _INSIDE_HOSTS, _INSIDE_RESOLVER = "/etc/hosts", "/etc/resolv.conf"
 
@@ -43,7 +43,6 @@ def plan(request: Request, host: Host) -> dict[str, Any]:
     if not host.privileged:
         hint = "an ordinary user can have --network pasta"
         raise UnsupportedError(f"{place}: it takes root to set up a bridge", hint=hint)
-    nft.find()
     name = request.argument
     if not records.exists(name):
         raise NotFoundError(f"{place}: there is no network '{name}'", hint=f"box network create {name}")
@@ -74,31 +73,38 @@ def plan(request: Request, host: Host) -> dict[str, Any]:
 
 def prepare(record: dict[str, Any], save: Callable[[], None]) -> Callable[[], None]:
     """The lease, the bridge, the names and the rules."""
-    transaction: nft.Transaction | None = None
-    lock = Lock()
-    try:
-        lock.take()
+    with Lock():
         name = record["network"]
         network = records.in_use(name) or _new(name, record)
-        change = _change_of(network, record)
-        if change:
-            transaction = nft.Transaction(lock.fd)
         _join(network, record)
         save()
         network.save()
         _make(network, record)
-        if transaction is not None:
-            transaction.tell(_rules(network, change))
+        made, rest = _make_rules(network, record["ports"])
         os.write_file(f"{record['directory']}/resolv.conf", names.resolver(record["servers"]))
-        if change == _MADE:
+        if made:
             _warn_of_drops(network)
-    except BaseException:
-        if transaction is not None:
-            transaction.close()
-        raise
+    return lambda: _complete(rest, record)
+
+
+def _make_rules(network: Network, ports: list[list[Any]]) -> tuple[bool, Callable[[], None]]:
+    """What there is not of them. Whether there were none; and what waits until the kernel has freed those that were
+    replaced, some 10 ms, in which there is better to do."""
+    tables = Nftables()
+    kept = False
+    try:
+        there = tables.has_table("inet", rules.table(network.name))
+        if not there or len(network.members) == 1:  # what is there is of those who have left
+            tables.commit(_rules(network, replace=there))
+            kept = there
+        elif ports:
+            tables.commit(rules.addition(network.name, _all_published(network)))
+    except OSError as error:
+        raise refused(f"cannot make the rules of network '{network.name}'", error) from error
     finally:
-        lock.close()
-    return (lambda: None) if transaction is None else lambda: _complete(transaction, record)
+        if not kept:
+            tables.close()
+    return not there, tables.close
 
 
 def _warn_of_drops(network: Network) -> None:
@@ -113,8 +119,8 @@ def _warn_of_drops(network: Network) -> None:
         log.debug(f"ignoring: {error}")
 
 
-def _complete(transaction: nft.Transaction, record: dict[str, Any]) -> None:
-    transaction.wait()
+def _complete(rest: Callable[[], None], record: dict[str, Any]) -> None:
+    rest()
     _forget_flows(record)
 
 
@@ -127,22 +133,6 @@ def _forget_flows(record: dict[str, Any]) -> None:
             flows.forget(_published(record["ports"], [address for address, _ in record["addresses"]]))
         except OSError as error:
             log.debug(f"ignoring: {error}")  # a kernel without nf_conntrack_netlink
-
-
-def _change_of(network: Network, record: dict[str, Any]) -> str:
-    """What the rules need: to be made, replaced, added to, or nothing."""
-    tables = Nftables()
-    try:
-        there = tables.has_table("inet", rules.table(network.name))
-    except OSError as error:
-        raise refused("cannot look at the rules of networks", error) from error
-    finally:
-        tables.close()
-    if not there:
-        return _MADE
-    if not network.members:  # what is there is of those who have left
-        return _REPLACED
-    return _ADDED if record["ports"] else ""
 
 
 def _join(network: Network, record: dict[str, Any]) -> None:
@@ -264,12 +254,13 @@ def _make(network: Network, record: dict[str, Any]) -> None:
         route.close()
 
 
-def _rules(network: Network, change: str) -> str:
+def _rules(network: Network, *, replace: bool) -> Changes:
+    return rules.ruleset(network.name, network.bridge, network.subnets, _all_published(network), replace=replace)
+
+
+def _all_published(network: Network) -> list[rules.Published]:
     members = network.members.values()
-    published = [port for member in members for port in _published(member["ports"], member["addresses"])]
-    if change == _ADDED:
-        return rules.addition(network.name, published)
-    return rules.ruleset(network.name, network.bridge, network.subnets, published, replace=change == _REPLACED)
+    return [port for member in members for port in _published(member["ports"], member["addresses"])]
 
 
 def _published(ports: list[list[Any]], addresses: list[str]) -> list[rules.Published]:
@@ -309,20 +300,20 @@ def _wait(veth: str) -> None:
 
 def release(record: dict[str, Any]) -> None:
     name = record["network"]
-    with Lock() as lock:
+    with Lock():
         try:
             network = records.in_use(name)
             if network is None:
                 records.forget(name)
                 return
-            leave(network, record, lock)
+            leave(network, record)
         except OSError as error:
             raise refused(f"cannot take the container off network '{name}'", error) from error
     if network.leaving or not network.members:
         network_cleanup.start()
 
 
-def leave(network: Network, record: dict[str, Any], lock: Lock) -> None:
+def leave(network: Network, record: dict[str, Any]) -> None:
     """The lease last: until then the addresses and ports are nobody else's. Of `record`: token, veth and ports."""
     member = network.members.pop(record["token"], None)
     if member is None:
@@ -337,7 +328,9 @@ def leave(network: Network, record: dict[str, Any], lock: Lock) -> None:
     hosts.remove(member["addresses"])
     hosts.close()
     if network.members and record["ports"]:
-        transaction = nft.Transaction(lock.fd)
-        transaction.tell(_rules(network, _REPLACED))
-        transaction.wait()
+        tables = Nftables()
+        try:
+            tables.commit(_rules(network, replace=True))
+        finally:
+            tables.close()
     network.save()
