@@ -96,7 +96,6 @@ def test_what_the_host_reaches_is_what_iproute2_sees(route: Rtnetlink) -> None:
     ip("route", "add", "203.0.113.0/24", "via", "192.0.2.9", "table", "7")
     found = [(str(subnet), device) for subnet, device in bridge.used(route)]
     assert sorted(found) == [("192.0.2.0/24", "v0"), ("198.51.100.0/24", "a route"), ("2001:db8::/64", "v0")]
-    assert [str(subnet) for subnet, _ in bridge.used(route, "v0")] == ["198.51.100.0/24"]
     assert bridge.mtu_of_host(route) == 1380
 
 

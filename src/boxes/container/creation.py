@@ -195,8 +195,6 @@ class Creation:
             self.place.save(self.journal)
         except OSError as error:
             raise refused("cannot keep the container's state", error) from error
-        if self.networking is not None:
-            self.networking.prepare()
 
     def make_entry(self) -> None:
         """The cgroup that the builder is born in. The journal has had its path from the beginning; what tells it from
@@ -233,6 +231,8 @@ class Creation:
 
             if self.facts.nested and not refusals.idmapped(self.config) and not sources.may_open():
                 return
+            if self.networking is not None:
+                self.networking.prepare()  # files of its own are bound
             self.tree = self.fds.add(sources.open_root(self.rootfs))
             self.sources = sources.open_binds(self.planned.plan.binds, self.fds)
 
@@ -331,6 +331,7 @@ class Creation:
             self.lent = lent.Lent(self)
             self.lent.lend()
         if self.networking is not None:
+            self.networking.prepare()
             self.networking.attach()
         if self.cgroups.needs_owner and not self.late:
             self.make_cgroup()  # while the builder has our ids

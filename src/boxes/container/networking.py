@@ -78,6 +78,7 @@ class Networking:
         self._request = request
         self._drivers: list[tuple[Driver, dict[str, Any]]] = []
         self._rest: list[Rest] = []
+        self._prepared = False
 
     def plan(self) -> None:
         """Before the container is claimed: `record` is for its journal, or empty."""
@@ -94,6 +95,11 @@ class Networking:
             self._drivers = _drivers(self.record)
 
     def prepare(self) -> None:
+        """Before the builder binds what is made here: where it has the runtime's rights it does so itself, and begins
+        meanwhile."""
+        if self._prepared:
+            return
+        self._prepared = True
         for driver, record in self._drivers:
             if hasattr(driver, "prepare"):
                 self._rest.append(driver.prepare(record, self._save))

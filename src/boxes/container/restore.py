@@ -84,6 +84,8 @@ class Restoration(Creation):
             check_version()
             self.plan_cgroup()
             self.claim()
+            if self.networking is not None:
+                self.networking.prepare()
             self._make_mount_points()
             self._restore()
 

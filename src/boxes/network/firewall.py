@@ -8,8 +8,7 @@ add. What iptables-legacy has is not seen.
 from __future__ import annotations
 
 from boxes.linux.nftables import Nftables
-from boxes.network import nft
-from boxes.network.rules import BRIDGES
+from boxes.network import BRIDGES, nft
 
 _FORWARD = 2  # NF_INET_FORWARD
 _PROGRAMS = {"ip": "iptables", "ip6": "ip6tables"}

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
     from boxes.network.addresses import Subnet
 
-BRIDGES = "bx-"  # what the names of all our bridges begin with
-
 # host's address or one of ANY, host's port, the container's address and port, tcp or udp
 Published = tuple[str, int, str, int, str]
 
