@@ -17,7 +17,7 @@ from boxes.container.network_records import Lock, Network
 from boxes.errors import ConfigError, NotFoundError, StateError, UnsupportedError, refused
 from boxes.linux.nftables import Nftables
 from boxes.linux.rtnetlink import Rtnetlink
-from boxes.network import bridge, leases, names, ports, rules
+from boxes.network import bridge, firewall, leases, names, ports, rules
 from boxes.network.addresses import AF_INET, Subnet, family_of
 from boxes.plan.networking import DEFAULT, IP, NETWORK, PUBLISH, overlap
 
@@ -40,16 +40,14 @@ def prepare(record: dict[str, Any], save: Callable[[], None]) -> Callable[[], No
         save()
         network.save()
         _make(network, record)
-        made, rest = _make_rules(network, record["ports"])
+        rest = _make_rules(network, record["ports"])
         os.write_file(f"{record['directory']}/resolv.conf", names.resolver(record["servers"]))
-        if made:
-            _warn_of_drops(network)
     return lambda: _complete(rest, record)
 
 
-def _make_rules(network: Network, ports: list[list[Any]]) -> tuple[bool, Callable[[], None]]:
-    """What there is not of them. Whether there were none; and what waits until the kernel has freed those that were
-    replaced, some 10 ms, in which there is better to do."""
+def _make_rules(network: Network, ports: list[list[Any]]) -> Callable[[], None]:
+    """What there is not of them. What is returned waits until the kernel has freed those that were replaced, some
+    10 ms, in which there is better to do."""
     tables = Nftables()
     kept = False
     try:
@@ -59,24 +57,15 @@ def _make_rules(network: Network, ports: list[list[Any]]) -> tuple[bool, Callabl
             kept = there
         elif ports:
             tables.commit(rules.addition(network.name, _all_published(network)))
+        families = ["ip" if subnet.family == AF_INET else "ip6" for subnet in network.subnets]
+        for text in firewall.let_through(tables, network.name, network.bridge, families):
+            log.warning(text)
     except OSError as error:
         raise refused(f"cannot make the rules of network '{network.name}'", error) from error
     finally:
         if not kept:
             tables.close()
-    return not there, tables.close
-
-
-def _warn_of_drops(network: Network) -> None:
-    """When it comes into use, not for each container."""
-    from boxes.network import firewall
-
-    try:
-        families = ["ip" if subnet.family == AF_INET else "ip6" for subnet in network.subnets]
-        for text in firewall.warnings(families):
-            log.warning(text)
-    except OSError as error:
-        log.debug(f"ignoring: {error}")
+    return tables.close
 
 
 def _complete(rest: Callable[[], None], record: dict[str, Any]) -> None:

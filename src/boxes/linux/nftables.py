@@ -6,7 +6,7 @@ import errno
 from _struct import pack
 
 from boxes.linux.netlink import NLM_F_CREATE, Netlink, attribute, attributes, string
-from boxes.linux.ruleset import FAMILIES, Changes
+from boxes.linux.ruleset import FAMILIES, Changes, comment_of
 
 _NETLINK_NETFILTER = 12
 _NESTED = 0x8000
@@ -15,7 +15,7 @@ _NESTED = 0x8000
 _SUBSYSTEM = 10
 _BATCH_BEGIN, _BATCH_END = 16, 17
 _GET_TABLE = _SUBSYSTEM << 8 | 1
-_GET_CHAIN = _SUBSYSTEM << 8 | 4
+_GET_CHAIN, _GET_RULE = _SUBSYSTEM << 8 | 4, _SUBSYSTEM << 8 | 7
 _NEW_ELEMENT, _DELETE_ELEMENT = _SUBSYSTEM << 8 | 12, _SUBSYSTEM << 8 | 14
 
 _TABLE_NAME = 1
@@ -25,6 +25,7 @@ _KEY, _TIMEOUT = 1, 4
 _VALUE = 1
 _CHAIN_TABLE, _CHAIN_NAME, _CHAIN_HOOK, _CHAIN_POLICY = 1, 3, 4, 5
 _HOOK_NUMBER = 1
+_RULE_TABLE, _RULE_CHAIN, _RULE_HANDLE, _RULE_USERDATA = 1, 2, 3, 7
 _DROP = pack(">I", 0)  # NF_DROP
 
 
@@ -51,6 +52,17 @@ class Nftables(Netlink):
             number = attributes(chain.get(_CHAIN_HOOK, b"")).get(_HOOK_NUMBER)
             if number == pack(">I", hook) and chain.get(_CHAIN_POLICY) == _DROP and message.body[0] in names:
                 found.append((names[message.body[0]], string(chain[_CHAIN_TABLE]), string(chain[_CHAIN_NAME])))
+        return found
+
+    def commented(self, comment: str) -> list[tuple[str, str, str, bytes]]:
+        """The rules that have this comment: family, table, chain and handle."""
+        found = []
+        names = {number: name for name, number in FAMILIES.items()}
+        for message in self.dump(_GET_RULE, pack("=BBH", 0, 0, 0), call="NFT_MSG_GETRULE"):
+            rule = attributes(message.body, 4)
+            if comment_of(rule.get(_RULE_USERDATA, b"")) == comment and message.body[0] in names:
+                place = string(rule[_RULE_TABLE]), string(rule[_RULE_CHAIN])
+                found.append((names[message.body[0]], *place, rule[_RULE_HANDLE]))
         return found
 
     def delete_table(self, family: str, table: str) -> bool:

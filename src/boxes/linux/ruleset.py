@@ -16,6 +16,7 @@ _SUBSYSTEM = 10 << 8  # NFNL_SUBSYS_NFTABLES
 _NEW_TABLE, _DELETE_TABLE, _NEW_CHAIN, _NEW_RULE, _DELETE_RULE = 0, 2, 3, 6, 8
 _NEW_SET, _NEW_ELEMENTS = 9, 12
 _NLM_F_CREATE, _NLM_F_APPEND = 0x400, 0x800
+_COMMENT = 0  # NFTNL_UDATA_RULE_COMMENT, of libnftnl
 _AT_ONCE = 512  # elements in a message: an attribute has at most 64 KiB
 
 # A chain's place: <linux/netfilter.h>, <linux/netfilter_ipv4.h>.
@@ -145,10 +146,6 @@ def masquerade() -> bytes:
     return _expression("masq")
 
 
-def counter() -> bytes:
-    return _expression("counter")
-
-
 def verdict(code: int, chain: str = "") -> bytes:
     given = _number(1, code) + (attribute(2, chain) if chain else b"")
     return _expression("immediate", _number(1, 0), _nested(2, _nested(2, given)))
@@ -160,6 +157,16 @@ def jump(chain: str) -> bytes:
 
 def back() -> bytes:
     return verdict(_RETURN)
+
+
+def comment_of(told: bytes) -> str:
+    """What a rule's NFTA_RULE_USERDATA has as its comment: type, length and value of each thing that is told there."""
+    while len(told) >= 2:
+        kind, size = told[0], told[1]
+        if kind == _COMMENT:
+            return told[2 : 2 + size].rstrip(b"\0").decode("utf-8", "replace")
+        told = told[2 + size :]
+    return ""
 
 
 class Changes:
@@ -189,14 +196,12 @@ class Changes:
             body += _nested(4, _number(1, hook), _number(2, priority)) + attribute(7, kind)
         self._add(_NEW_CHAIN, body)
 
-    def rule(self, chain: str, *expressions: bytes) -> None:
-        """At the end of a chain."""
-        self._add(_NEW_RULE, attribute(2, chain) + _nested(4, *expressions), _NLM_F_CREATE | _NLM_F_APPEND)
-
-    def first_rule(self, chain: str, comment: bytes, *expressions: bytes) -> None:
-        """At a chain's beginning, with what nft(8) lists as its comment."""
-        told = bytes((0, len(comment) + 1)) + comment + b"\0"  # NFTNL_UDATA_RULE_COMMENT
-        self._add(_NEW_RULE, attribute(2, chain) + _nested(4, *expressions) + attribute(7, told))
+    def rule(self, chain: str, *expressions: bytes, comment: str = "") -> None:
+        """At the end of a chain. The comment is what nft(8) shows as such."""
+        body = attribute(2, chain) + _nested(4, *expressions)
+        if comment:
+            body += attribute(7, bytes((_COMMENT, len(comment) + 1)) + comment.encode() + b"\0")
+        self._add(_NEW_RULE, body, _NLM_F_CREATE | _NLM_F_APPEND)
 
     def delete_rule(self, chain: str, handle: bytes) -> None:
         self._add(_DELETE_RULE, attribute(2, chain) + attribute(3, handle), 0)
