@@ -61,6 +61,7 @@ _PACKS: dict[str, tuple[str, ...]] = {
     "boxes.container.reports": ("boxes.plan.rlimits",),
     "boxes.container.networking": (),
     "boxes.container.networks.bridge": (),
+    "boxes.container.network_joining": (),
 }
 
 _PART = 48 << 10  # bytes; malloc(3) gives more than 128 KiB a mapping of its own

@@ -360,11 +360,13 @@ def test_a_network_that_is_not_there_is_an_error(lan: Lan, box: Runtime, bundle:
     box.run(bundle.args("/bin/true"), "--network", "bridge:no").refused("there is no network 'no'", "network create no")
 
 
-def test_a_missing_nft_is_an_error_that_names_the_package(lan: Lan, box: Runtime, bundle: Bundle) -> None:
+def test_a_bridge_takes_no_nft_but_its_policy_does(lan: Lan, box: Runtime, bundle: Bundle) -> None:
     path = "/usr/sbin/nft"
     mount("/dev/null", path, None, MS_BIND)
     try:
-        box.run(bundle.args("/bin/true"), "--network", "bridge").refused("no 'nft' on this host", "package nftables")
+        box.run(bundle.args("/bin/true"), "--network", "bridge", "-p", "8080:80").ok()
+        wanted = ("--network", "bridge", "--allow", "192.0.2.0/24")
+        box.run(bundle.args("/bin/true"), *wanted).refused("no 'nft' on this host", "package nftables")
     finally:
         unmount(path)
 
@@ -420,34 +422,68 @@ def test_a_process_that_cannot_be_made_does_not_stop_delete(monkeypatch: pytest.
     assert "no process" in said[0]
 
 
-@pytest.mark.parametrize("docker", [False, True])
-def test_a_host_that_drops_what_is_forwarded_is_warned_of_with_what_helps(on: Make, lan: Lan, docker: bool) -> None:
-    """As dockerd has it, and another. What the warnings say is done then."""
+@pytest.fixture
+def dropping(lan: Lan) -> None:
+    """As dockerd has it, and another."""
     mine = "table inet mine { chain last { type filter hook forward priority 9; policy drop; }; }"
-    of_docker = ("iptables -N DOCKER-USER", "iptables -A FORWARD -j DOCKER-USER") if docker else ()
-    for command in (*of_docker, "iptables -P FORWARD DROP", f"nft '{mine}'"):
+    for command in (
+        "iptables -N DOCKER-USER; iptables -A FORWARD -j DOCKER-USER; iptables -P FORWARD DROP",
+        f"nft '{mine}'",
+    ):
         subprocess.run(["sh", "-ec", command], check=True)
     lan.rules = lans.ruleset()
+
+
+@pytest.mark.usefixtures("dropping")
+def test_a_host_that_drops_what_is_forwarded_lets_containers_through(on: Make, lan: Lan) -> None:
     one, two = on("-p", "8080:80"), on()
-    remedies = _remedies(one)
-    assert len(remedies) == 2
-    assert ("DOCKER-USER" in "".join(remedies)) == docker
-    assert _remedies(two) == [], "once"
-    with listening(80, one.pid) as listener:
-        with lan.outside():
-            assert not listener.is_reached(HOST, 8080)
-        one.delete()
-        two.delete()
-        lan.settle()
-    for command in remedies:
-        subprocess.run(["sh", "-ec", command], check=True)
-    lan.rules = lans.ruleset()
+    assert one.container.errors.read_text() == ""
+    shown = subprocess.run(["iptables", "-S", "FORWARD"], check=True, capture_output=True, text=True).stdout
+    assert shown.count("bx-default") == 2, "by the second container no more were made"
+    assert "-i bx-default" in shown
+    assert 'oifname "bx-default" accept comment "boxes-default"' in lans.ruleset()
+    with listening(80, one.pid) as listener, lan.outside():
+        assert listener.met(HOST, 8080) == OUTSIDE
+    with lan.outside():
+        listener = lans.Listener(7)
+    with network_of(two.pid):
+        assert listener.met(OUTSIDE, 7) == HOST
+    listener.close()
+    one.delete()
+    assert "bx-default" in lans.ruleset()
+    two.delete()
+    lan.settle()
+
+
+@pytest.mark.usefixtures("dropping")
+def test_what_was_flushed_comes_back_with_the_next_container(on: Make, lan: Lan) -> None:
     one = on("-p", "8080:80")
-    assert _remedies(one) == []
+    subprocess.run(["sh", "-ec", "iptables -F FORWARD; iptables -A FORWARD -j DOCKER-USER"], check=True)
+    on()
     with listening(80, one.pid) as listener, lan.outside():
         assert listener.met(HOST, 8080) == OUTSIDE
 
 
-def _remedies(one: On) -> list[str]:
-    said = one.container.errors.read_text().splitlines()
-    return [line.split("lets them through: ")[1] for line in said if "drops what is forwarded" in line]
+@pytest.mark.usefixtures("dropping")
+def test_a_rule_against_a_container_holds_where_the_policy_does_not(on: Make, lan: Lan) -> None:
+    subprocess.run(["iptables", "-I", "DOCKER-USER", "-s", OUTSIDE, "-j", "DROP"], check=True)
+    lan.rules = lans.ruleset()
+    one = on("-p", "8080:80")
+    with listening(80, one.pid) as listener, lan.outside():
+        assert not listener.is_reached(HOST, 8080)
+
+
+def test_a_table_that_is_somebodys_own_is_told_of(on: Make, lan: Lan) -> None:
+    text = "table inet theirs { flags owner; chain last { type filter hook forward priority 9; policy drop; }; }\n"
+    with subprocess.Popen(["nft", "-i"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as owner:
+        assert owner.stdin is not None
+        owner.stdin.write(text)
+        owner.stdin.flush()
+        wait_until(lambda: "theirs" in lans.ruleset(), "the table")
+        lan.rules = lans.ruleset()
+        one = on()
+        assert "drops what is forwarded, also for 'bx-default' (inet theirs last)" in one.container.errors.read_text()
+        one.delete()
+        lan.settle()
+        owner.stdin.close()
+    lan.rules = lans.ruleset()

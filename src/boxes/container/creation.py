@@ -195,8 +195,6 @@ class Creation:
             self.place.save(self.journal)
         except OSError as error:
             raise refused("cannot keep the container's state", error) from error
-        if self.networking is not None:
-            self.networking.prepare()
 
     def make_entry(self) -> None:
         """The cgroup that the builder is born in. The journal has had its path from the beginning; what tells it from
@@ -219,9 +217,8 @@ class Creation:
             raise placement.about(error, self.config) from None
 
     def open_sources(self) -> None:
-        """The root and what is bound, with the runtime's rights, where the builder will have fewer: in a user
-        namespace. Else the builder opens each when its turn comes, so that mounts are numbered in the config's
-        order."""
+        """The root and what is bound, where the builder will have fewer rights: in a user namespace. Else it opens each
+        when its turn comes, so that mounts are numbered in the config's order."""
         self.outputs = host.hook_outputs(self.config, self.fds)
         self.tree = -1
         self.sources: dict[tuple[str, str], int] = {}
@@ -233,6 +230,8 @@ class Creation:
 
             if self.facts.nested and not refusals.idmapped(self.config) and not sources.may_open():
                 return
+            if self.networking is not None:
+                self.networking.prepare()  # files of its own are bound
             self.tree = self.fds.add(sources.open_root(self.rootfs))
             self.sources = sources.open_binds(self.planned.plan.binds, self.fds)
 
@@ -331,6 +330,7 @@ class Creation:
             self.lent = lent.Lent(self)
             self.lent.lend()
         if self.networking is not None:
+            self.networking.prepare()
             self.networking.attach()
         if self.cgroups.needs_owner and not self.late:
             self.make_cgroup()  # while the builder has our ids

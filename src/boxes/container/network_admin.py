@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from boxes import log
-from boxes.container import network_cleanup
+from boxes.container import network_cleanup, network_joining
 from boxes.container import network_records as records
 from boxes.container.network_records import Lock, Network
-from boxes.container.networks import bridge as driver
 from boxes.errors import BoxesError, ConfigError, ExistsError, NotFoundError, StateError, UsageError, refused
 from boxes.linux.rtnetlink import Rtnetlink
 from boxes.network import bridge as device
@@ -70,12 +69,13 @@ def create(name: str, subnets: list[str], mtu: int | None) -> None:
             raise UsageError("flag --subnet: at most one of each family")
         route = Rtnetlink()
         try:
+            used = device.used(route)
             chosen = sorted(wanted, key=lambda subnet: subnet.bits) or [
-                Subnet.parse(text) for text in driver.choose(route)
+                Subnet.parse(text) for text in network_joining.choose(used)
             ]
             _check_mtu(mtu, chosen)
             _check_others(chosen, name)
-            driver.check_overlap(route, chosen, but="", name=name)
+            network_joining.check_overlap(chosen, used, but="", name=name)
         finally:
             route.close()
         try:
@@ -139,13 +139,13 @@ def remove(name: str, *, force: bool = False) -> None:
 
 
 def _free(name: str) -> None:
-    with Lock() as lock:
+    with Lock():
         network = records.in_use(name) if is_name(name) else None
         if network is None:
             return
         for member in _gone(network):
             log.warning(f"container '{member['id']}' ({member['directory']}) is taken off network '{name}'")
-            driver.leave(network, member, lock)
+            network_joining.leave(network, member)
 
 
 def _gone(network: Network) -> list[dict[str, Any]]:

@@ -17,7 +17,7 @@ from boxes.errors import BoxesError
 from boxes.linux import syscalls
 from boxes.linux.nftables import Nftables
 from boxes.linux.rtnetlink import Rtnetlink
-from boxes.network import bridge, rules
+from boxes.network import bridge, firewall, rules
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -78,6 +78,7 @@ def _remove_rules(network: Network) -> None:
     tables = Nftables()
     try:
         tables.delete_table("inet", rules.table(network.name))
+        firewall.take_back(tables, network.name)
     finally:
         tables.close()
 

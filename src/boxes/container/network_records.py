@@ -18,8 +18,8 @@ from boxes import system as os
 from boxes.container.store import replace
 from boxes.errors import ConfigError, InternalError, StateError, refused
 from boxes.linux import procfs
+from boxes.network import BRIDGES
 from boxes.network.addresses import Subnet
-from boxes.network.rules import BRIDGES
 from boxes.plan.networking import DEFAULT, is_name
 from boxes.spec.document import dump, parse
 

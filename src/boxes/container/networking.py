@@ -81,6 +81,7 @@ class Networking:
         self._request = request
         self._drivers: list[tuple[Driver, dict[str, Any]]] = []
         self._rest: list[Rest] = []
+        self._prepared = False
 
     @property
     def by_flag(self) -> bool:
@@ -101,6 +102,11 @@ class Networking:
             self._drivers = _drivers(self.record)
 
     def prepare(self) -> None:
+        """Before the builder binds what is made here: where it has the runtime's rights it does so itself, and begins
+        meanwhile."""
+        if self._prepared:
+            return
+        self._prepared = True
         for driver, record in self._drivers:
             if hasattr(driver, "prepare"):
                 self._rest.append(driver.prepare(record, self._save))

@@ -86,6 +86,8 @@ class Restoration(Creation):
             self.claim()
             if self.notified:
                 notification.prepare(self.place.path)
+            if self.networking is not None:
+                self.networking.prepare()
             self._make_mount_points()
             self._restore()
 

@@ -23,6 +23,7 @@ _NLMSGERR_ATTR_MSG = 1
 _NLA_TYPE_MASK = 0x3FFF
 _SOL_NETLINK = 270
 _NETLINK_CAP_ACK, _NETLINK_EXT_ACK, _NETLINK_GET_STRICT_CHK = 10, 11, 12
+_SO_SNDBUFFORCE = 32  # <asm-generic/socket.h>
 
 _HEADER = "=IHHII"  # struct nlmsghdr: length, type, flags, sequence, port
 _SIZE = calcsize(_HEADER)
@@ -100,21 +101,35 @@ class Netlink:
         raise rendered(OSError(errno.EINTR, "it changes all the time"), call)
 
     def transaction(
-        self, begin: tuple[int, bytes], changes: list[tuple[int, bytes]], end: tuple[int, bytes], *, call: str
+        self,
+        begin: tuple[int, bytes],
+        changes: list[tuple[int, int, bytes]],
+        end: tuple[int, bytes],
+        *,
+        call: str,
     ) -> None:
-        """All changes or none, as nfnetlink has it: the kernel acknowledges each, and carries them out at the end."""
+        """All changes or none, as nfnetlink has it: kind, flags and body of each. The kernel carries them out at the
+        end, tells of each that it refuses, and acknowledges the last. A refusal of the whole has the number of the
+        beginning."""
         messages = [self._message(begin[0], NLM_F_REQUEST, begin[1])]
-        first = self._sequence + 1
-        messages += [self._message(kind, NLM_F_REQUEST | NLM_F_ACK | NLM_F_CREATE, body) for kind, body in changes]
+        first = self._sequence
+        for kind, flags, body in changes[:-1]:
+            messages.append(self._message(kind, NLM_F_REQUEST | flags, body))
+        kind, flags, body = changes[-1]
+        messages.append(self._message(kind, NLM_F_REQUEST | NLM_F_ACK | flags, body))
         last = self._sequence
         messages.append(self._message(end[0], NLM_F_REQUEST, end[1]))
-        self._socket.sendto(b"".join(messages), (0, 0))
-        while first <= last:
+        data = b"".join(messages)
+        if len(data) > _BUFFER:
+            self._socket.setsockopt(_socket.SOL_SOCKET, _SO_SNDBUFFORCE, 2 * len(data))
+        self._socket.sendto(data, (0, 0))
+        done = False
+        while not done:
             data, sender = self._socket.recvfrom(_BUFFER)
             for message, sequence in _messages(data):
                 if sender[0] == 0 and message.kind == _NLMSG_ERROR and first <= sequence <= last:
                     _check(message, call)
-                    first = sequence + 1
+                    done = sequence == last
 
     def _send(self, kind: int, flags: int, body: bytes) -> None:
         self._socket.sendto(self._message(kind, flags, body), (0, 0))

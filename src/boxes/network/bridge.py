@@ -10,9 +10,8 @@ from boxes.errors import ExistsError
 from boxes.linux import flags as k
 from boxes.linux import syscalls
 from boxes.linux.rtnetlink import IFLA_ADDRESS, IFLA_MTU, Rtnetlink
-from boxes.network import leases
+from boxes.network import BRIDGES, leases
 from boxes.network.addresses import Subnet, family_of, packed
-from boxes.network.rules import BRIDGES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,14 +31,14 @@ def has_ipv6() -> bool:
         return False
 
 
-def used(route: Rtnetlink, but: str = "") -> list[tuple[Subnet, str]]:
-    """The subnets that the host reaches by one of its devices, and which: those of the device `but` left out."""
+def used(route: Rtnetlink) -> list[tuple[Subnet, str]]:
+    """The subnets that the host reaches, and by which of its devices."""
     names = {link.index: link.name for link in route.links()}
     found = []
     for family in (AF_INET, AF_INET6):
         for entry in route.routes(family):
             name = names.get(entry.device, "")
-            if entry.prefix and (not name or name != but) and not entry.destination.startswith((b"\xfe\x80", b"\xff")):
+            if entry.prefix and not entry.destination.startswith((b"\xfe\x80", b"\xff")):
                 first = int.from_bytes(entry.destination, "big")
                 found.append((Subnet(family, first, entry.prefix), name or "a route"))
     return found

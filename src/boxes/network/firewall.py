@@ -1,55 +1,49 @@
-"""Other rules of the host that drop what is forwarded, and so cut containers off.
+"""Other rules of the host that drop what is forwarded, as dockerd's do, and would cut containers off.
 
-A packet has to pass the chains of all tables: what ours accept, another's policy can still drop. Those rules are
-somebody's who may replace them at any time, so nothing is added to them: whoever administers the host is told what to
-add. What iptables-legacy has is not seen.
+A packet has to pass the chains of all tables: what ours accept, another's policy can still drop. So each such chain
+gets two rules at its end for the bridge of a network: what somebody wrote there against containers holds, only the
+policy does not. They are known by their comment. What iptables-legacy has is not seen.
 """
 
 from __future__ import annotations
 
-from boxes.linux.nftables import Nftables
-from boxes.network import nft
-from boxes.network.rules import BRIDGES
+from boxes.linux import ruleset as nft
+from boxes.network import rules
 
-_FORWARD = 2  # NF_INET_FORWARD
-_PROGRAMS = {"ip": "iptables", "ip6": "ip6tables"}
-_OF_DOCKER = "DOCKER-USER"  # dockerd leaves it to who administers the host
-_LONGEST = 10  # seconds
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from boxes.linux.nftables import Nftables
 
 
-def warnings(families: list[str]) -> list[str]:
-    """What to say of each chain of these families, ip or ip6, that drops what no rule accepts, where its table has none
-    for our bridges. Raises OSError."""
-    tables = Nftables()
-    try:
-        found = tables.dropping(_FORWARD)
-    finally:
-        tables.close()
+def let_through(tables: Nftables, network: str, bridge: str, families: Iterable[str]) -> list[str]:
+    """Have every chain that drops what is forwarded let through what comes from this bridge and goes to it: of these
+    families, ip or ip6, and of inet. What to tell of those that cannot be changed. Raises OSError."""
+    found = [each for each in tables.dropping(nft.FORWARD) if each[0] in ("inet", *families)]
+    if not found:
+        return []
+    there = {(family, table, chain) for family, table, chain, _ in tables.commented(rules.table(network))}
     said = []
     for family, table, chain in found:
-        if family in ("inet", *families):
-            rules = _listed(family, table)
-            if f'"{BRIDGES}' not in rules:
-                text = (
-                    f"the host drops what is forwarded ({family} {table} {chain}), perhaps also from and to containers"
-                )
-                said.append(f"{text}; this lets them through: {_remedy(family, table, chain, rules)}")
+        if (family, table, chain) in there:
+            continue
+        changes = nft.Changes(family, table)
+        for match in (nft.comes_by(bridge), nft.leaves_by(bridge)):
+            changes.rule(chain, match, nft.verdict(nft.ACCEPT), comment=rules.table(network))
+        try:
+            tables.commit(changes)
+        except OSError as error:  # whoever made a table can have it to itself
+            said.append(f"the host drops what is forwarded, also for '{bridge}' ({family} {table} {chain}): {error}")
     return said
 
 
-def _listed(family: str, table: str) -> str:
-    import subprocess
-
-    command = [nft.find(), "--stateless", "list", "table", family, table]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=_LONGEST).stdout
-    except subprocess.TimeoutExpired:
-        return ""
-
-
-def _remedy(family: str, table: str, chain: str, rules: str) -> str:
-    if family in _PROGRAMS and (table, chain) == ("filter", "FORWARD"):
-        first = f"{_PROGRAMS[family]} -I {_OF_DOCKER if f'chain {_OF_DOCKER} ' in rules else chain}"
-        return f"{first} -i {BRIDGES}+ -j ACCEPT; {first} -o {BRIDGES}+ -j ACCEPT"
-    first = f"nft insert rule {family} {table} {chain}"
-    return f"{first} iifname '{BRIDGES}*' accept; {first} oifname '{BRIDGES}*' accept"
+def take_back(tables: Nftables, network: str) -> None:
+    """Whatever was added for a network. Raises OSError."""
+    for family, table, chain, handle in tables.commented(rules.table(network)):
+        changes = nft.Changes(family, table)
+        changes.delete_rule(chain, handle)
+        try:
+            tables.commit(changes)
+        except FileNotFoundError:
+            pass  # somebody has replaced it meanwhile

@@ -5,7 +5,11 @@ What a packet goes through is drawn in docs/networking.md.
 
 from __future__ import annotations
 
-from boxes.network.addresses import AF_INET, ANY
+from _struct import pack
+
+from boxes.linux import ruleset as nft
+from boxes.linux.ruleset import DESTINATION, SOURCE, Changes
+from boxes.network.addresses import ANY, packed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -13,106 +17,122 @@ if TYPE_CHECKING:
 
     from boxes.network.addresses import Subnet
 
-BRIDGES = "bx-"  # what the names of all our bridges begin with
-
 # host's address or one of ANY, host's port, the container's address and port, tcp or udp
 Published = tuple[str, int, str, int, str]
+
+_PROTOCOLS = {"tcp": 6, "udp": 17}
+_LOOPBACK = {4: (b"\x7f\0\0\0", 8), 16: (bytes(15) + b"\1", 128)}  # first address and prefix, by an address's size
+# What somebody without an address sends from, by its size: the unspecified, and of IPv6 link-local addresses.
+_BEFORE = {4: [(bytes(4), 32)], 16: [(b"\xfe\x80" + bytes(14), 10), (bytes(16), 128)]}
 
 
 def table(network: str) -> str:
     return f"boxes-{network}"
 
 
-def addition(network: str, published: Sequence[Published]) -> str:
-    """The transaction that adds what there is not of these to a table. To take anything away takes longer: nft(8) then
-    ends when the kernel has freed it."""
-    lines = []
-    for name, _, elements in _maps(published):
-        if elements:
-            lines.append(f"add element inet {table(network)} {name} {{ {', '.join(elements)} }}\n")
-    return "".join(lines)
+def addition(network: str, published: Sequence[Published]) -> Changes:
+    """What adds to a table what there is not of these. To take anything away takes longer: the kernel has freed it by
+    the time that who asked closes the socket."""
+    changes = Changes("inet", table(network))
+    _add_elements(changes, published)
+    return changes
 
 
 def ruleset(
     network: str, bridge: str, subnets: Sequence[Subnet], published: Sequence[Published], *, replace: bool
-) -> str:
-    """The transaction that makes the table, in the place of the one that is there if `replace` is set."""
-    name = f"inet {table(network)}"
-    maps = [_map(*each) for each in _maps(published)]
-    parts = [*maps, *_raw(bridge, subnets), *_published(), *_leaving(bridge, subnets), *_forward(bridge)]
-    before = f"delete table {name}\n" if replace else ""
-    return f"{before}table {name} {{\n" + "\n".join(parts) + "\n}\n"
+) -> Changes:
+    """What makes the table, in the place of the one that is there if `replace` is set."""
+    changes = Changes("inet", table(network))
+    if replace:
+        changes.delete()
+    changes.make()
+    _add_maps(changes)
+    _add_elements(changes, published)
+    _raw(changes, bridge, subnets)
+    _published(changes)
+    _leaving(changes, bridge, subnets)
+    _forward(changes, bridge)
+    return changes
 
 
-def _maps(published: Sequence[Published]) -> list[tuple[str, str, list[str]]]:
-    """Where ports lead to, of all addresses of the host and of one, for each family: name, type and elements."""
-    found = []
-    for number, family in (("4", "ipv4_addr"), ("6", "ipv6_addr")):
-        of_family = [port for port in published if (":" in port[2]) == (number == "6")]
-        everywhere = [f"{p[4]} . {p[1]} : {p[2]} . {p[3]}" for p in of_family if p[0] in ANY]
-        bound = [f"{p[0]} . {p[4]} . {p[1]} : {p[2]} . {p[3]}" for p in of_family if p[0] not in ANY]
-        key = "inet_proto . inet_service"
-        found.append((f"ports{number}", f"{key} : {family} . inet_service", everywhere))
-        found.append((f"bound{number}", f"{family} . {key} : {family} . inet_service", bound))
+def _add_maps(changes: Changes) -> None:
+    """Where ports lead to, of all addresses of the host and of one, for each family."""
+    for number, (suffix, family) in enumerate((("4", nft.IPV4_ADDR), ("6", nft.IPV6_ADDR))):
+        value = (family, nft.PROTO_SERVICE[1])
+        changes.map(f"ports{suffix}", 2 * number + 1, nft.PROTO_SERVICE, value)
+        changes.map(f"bound{suffix}", 2 * number + 2, (family, *nft.PROTO_SERVICE), value)
+
+
+def _add_elements(changes: Changes, published: Sequence[Published]) -> None:
+    found: dict[str, list[tuple[bytes, bytes]]] = {}
+    for address, port, container, inside, protocol in published:
+        everywhere = address in ANY
+        key = (b"" if everywhere else packed(address)) + pack(">BxxxHxx", _PROTOCOLS[protocol], port)
+        name = f"{'ports' if everywhere else 'bound'}{'6' if ':' in container else '4'}"
+        found.setdefault(name, []).append((key, packed(container) + pack(">Hxx", inside)))
+    for name, entries in found.items():
+        changes.elements(name, entries)
+
+
+def _sizes(subnets: Sequence[Subnet]) -> dict[int, list[tuple[bytes, int]]]:
+    """Subnets as their first addresses and prefixes, by the size of an address."""
+    found: dict[int, list[tuple[bytes, int]]] = {4: [], 16: []}
+    for subnet in subnets:
+        first = packed(subnet.address(0))
+        found[len(first)].append((first, subnet.prefix))
     return found
 
 
-def _map(name: str, kind: str, elements: list[str]) -> str:
-    listed = f"; elements = {{ {', '.join(elements)} }}" if elements else ""
-    return f"map {name} {{ type {kind}{listed}; }}"
-
-
-def _raw(bridge: str, subnets: Sequence[Subnet]) -> list[str]:
+def _raw(changes: Changes, bridge: str, subnets: Sequence[Subnet]) -> None:
     """What comes from a container has an address of its network, and is not for the host's loopback: that the bridge
     routes it (route_localnet) is for answers only, whose addresses are the host's again after this."""
-    rules = ["chain raw { type filter hook prerouting priority raw;"]
-    rules.append(f'iifname != "{bridge}" accept')
-    rules.append("ip daddr 127.0.0.0/8 drop")
-    four = [str(subnet) for subnet in subnets if subnet.family == AF_INET]
-    six = [str(subnet) for subnet in subnets if subnet.family != AF_INET]
-    rules.append(f"ip saddr != {{ {', '.join([*four, '0.0.0.0'])} }} drop")
-    rules.append(f"ip6 saddr != {{ {', '.join([*six, 'fe80::/10', '::'])} }} drop")
-    return [*rules, "}"]
+    changes.chain("raw", "filter", nft.PREROUTING, nft.RAW)
+    changes.rule("raw", nft.comes_by(bridge, equal=False), nft.verdict(nft.ACCEPT))
+    changes.rule("raw", nft.protocol(4), nft.address(DESTINATION, *_LOOPBACK[4]), nft.verdict(nft.DROP))
+    for size, own in _sizes(subnets).items():
+        others = [nft.address(SOURCE, first, prefix, equal=False) for first, prefix in [*own, *_BEFORE[size]]]
+        changes.rule("raw", nft.protocol(size), *others, nft.verdict(nft.DROP))
 
 
-def _published() -> list[str]:
+def _published(changes: Changes) -> None:
     """From outside and from containers (prerouting), from the host itself (output). What comes from outside for the
     host's loopback is left as it is, for the kernel to drop: a neighbour on the wire can send it. Nothing of IPv6
     leaves the host's loopback: who tries ::1 is refused at once, and goes on to 127.0.0.1."""
-    return [
-        "chain published {",
-        "ip6 daddr ::1 return",
-        "meta nfproto ipv4 dnat ip to ip daddr . meta l4proto . th dport map @bound4",
-        "meta nfproto ipv4 fib daddr type local dnat ip to meta l4proto . th dport map @ports4",
-        "meta nfproto ipv6 dnat ip6 to ip6 daddr . meta l4proto . th dport map @bound6",
-        "meta nfproto ipv6 fib daddr type local dnat ip6 to meta l4proto . th dport map @ports6",
-        "}",
-        "chain arriving { type nat hook prerouting priority dstnat; ip daddr 127.0.0.0/8 return; jump published; }",
-        "chain local { type nat hook output priority -100; jump published; }",
-    ]
+    changes.chain("published")
+    changes.rule("published", nft.protocol(16), nft.address(DESTINATION, *_LOOPBACK[16]), nft.back())
+    for size, suffix in ((4, "4"), (16, "6")):
+        bound = nft.translate(size, f"bound{suffix}", by_address=True)
+        changes.rule("published", nft.protocol(size), bound)
+        everywhere = nft.translate(size, f"ports{suffix}", by_address=False)
+        changes.rule("published", nft.protocol(size), nft.is_for_host(), everywhere)
+    changes.chain("arriving", "nat", nft.PREROUTING, nft.DSTNAT)
+    changes.rule("arriving", nft.protocol(4), nft.address(DESTINATION, *_LOOPBACK[4]), nft.back())
+    changes.rule("arriving", nft.jump("published"))
+    changes.chain("local", "nat", nft.OUTPUT, nft.DSTNAT)
+    changes.rule("local", nft.jump("published"))
 
 
-def _leaving(bridge: str, subnets: Sequence[Subnet]) -> list[str]:
+def _leaving(changes: Changes, bridge: str, subnets: Sequence[Subnet]) -> None:
     """Behind the host's address go: what leaves the network; what comes back to it by a published port, as the answer
     must not take the short way; and what comes from the host's loopback."""
-    rules = ["chain leaving { type nat hook postrouting priority srcnat;"]
+    changes.chain("leaving", "nat", nft.POSTROUTING, nft.SRCNAT)
+    here, elsewhere = nft.leaves_by(bridge), nft.leaves_by(bridge, equal=False)
     for subnet in subnets:
-        word = "ip" if subnet.family == AF_INET else "ip6"
-        rules.append(f'oifname != "{bridge}" {word} saddr {subnet} masquerade')
-        rules.append(f'oifname "{bridge}" {word} saddr {subnet} ct status dnat masquerade')
-        rules.append(f'oifname "{bridge}" {word} saddr {"127.0.0.0/8" if word == "ip" else "::1"} masquerade')
-    return [*rules, "}"]
+        first = packed(subnet.address(0))
+        family = nft.protocol(len(first))
+        own = family + nft.address(SOURCE, first, subnet.prefix)
+        changes.rule("leaving", elsewhere, own, nft.masquerade())
+        changes.rule("leaving", here, own, nft.is_translated(), nft.masquerade())
+        changes.rule("leaving", here, family, nft.address(SOURCE, *_LOOPBACK[len(first)]), nft.masquerade())
 
 
-def _forward(bridge: str) -> list[str]:
+def _forward(changes: Changes, bridge: str) -> None:
     """To a container comes what belongs to its own connections, and what a published port lets in: neither another
     network nor a neighbour of the host that has a route."""
-    return [
-        "chain forward { type filter hook forward priority filter;",
-        f'oifname != "{bridge}" accept',
-        f'iifname "{bridge}" accept',
-        "ct state established,related accept",
-        "ct status dnat accept",
-        "drop",
-        "}",
-    ]
+    changes.chain("forward", "filter", nft.FORWARD, nft.FILTER)
+    accept = nft.verdict(nft.ACCEPT)
+    changes.rule("forward", nft.leaves_by(bridge, equal=False), accept)
+    changes.rule("forward", nft.comes_by(bridge), accept)
+    changes.rule("forward", nft.is_known(), accept)
+    changes.rule("forward", nft.is_translated(), accept)
+    changes.rule("forward", nft.verdict(nft.DROP))

@@ -8,7 +8,7 @@
                      mount there: /etc/hosts, /etc/resolv.conf. They exist when `prepare` has returned.
 
     prepare(record, save) -> None or a function                optional
-        What needs no namespace of the container, before its first process is made.
+        What needs no namespace of the container, before anything is mounted: its first process may be there, and wait.
 
     attach(record, netns, pid, save) -> None or a function     optional
         The container's process waits in the network namespace `netns` (a descriptor) and has mounted nothing: its
