@@ -5,6 +5,7 @@ As in `cri_scenarios`, each returns what may be compared between runtimes.
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 
@@ -132,7 +133,8 @@ def remove_running(rig: Containerd, runtime: str) -> object:
     with pod:
         containers = [pod.start(*FOREVER), pod.start("sh", "-c", _STUBBORN), pod.create("true")]
     names = [pod.id, *containers]
-    groups = [path for path in Path("/sys/fs/cgroup").rglob("*") if path.name in names]
+    # os.walk passes over what others remove meanwhile.
+    groups = [name for _, directories, _ in os.walk("/sys/fs/cgroup") for name in directories if name in names]
     mounts = [
         line for line in Path("/proc/self/mounts").read_text().splitlines() if any(name in line for name in names)
     ]

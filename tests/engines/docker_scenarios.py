@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.engines.forms import docker, docker_up
+from tests.engines.forms import docker, docker_up, on_terminal
 
 _KEEP = "docker run -d --name k1 --network none "
 _DROP = "; docker rm -f k1 >/dev/null"
@@ -11,6 +11,7 @@ SCENARIOS = {
     "working directory is made": docker("-w /var/made/here bb pwd"),  # podman refuses it, whatever the runtime
     "chosen runtime": docker("--runtime box bb echo chosen"),
     "runtimes": "docker info -f '{{range $name, $_ := .Runtimes}}{{$name}} {{end}}' | tr ' ' '\\n' | grep -c -e box -e runc",
+    "run on a terminal": on_terminal(docker("-it bb tty")),
     "logs": "docker run --name l1 --network none bb echo text >/dev/null; docker logs l1; docker rm l1 >/dev/null",
     "host network": "docker run --rm --network host bb sh -c 'ls /sys/class/net | grep -x lo'",
     "bridge": "docker run --rm bb sh -c 'ls /sys/class/net'",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.engines.forms import podman, podman_up
+from tests.engines.forms import on_terminal, podman, podman_up
 
 _KEEP = "podman run -d --name k1 --network none "
 _DROP = "; podman rm -ft0 k1 >/dev/null"
@@ -59,6 +59,7 @@ SCENARIOS = {
     "user namespace by itself": _AUTO + podman("--userns=auto bb sh -c 'id -u; cut -c22- /proc/self/uid_map'"),
     "user namespace of a size": _AUTO + podman("--userns=auto:size=5000 bb cat /proc/self/uid_map"),
     "terminal": podman("-t bb tty"),
+    "run on a terminal": on_terminal(podman("-it bb tty")),
     "logs": podman_up("podman logs l1; podman rm l1 >/dev/null", "").replace(
         "podman logs", "podman run --name l1 --network none bb echo text >/dev/null; podman logs"
     ),

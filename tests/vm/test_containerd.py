@@ -51,14 +51,14 @@ def ctr(directory: Path, box: Runtime) -> Iterator[Ctr]:
 def test_a_task_is_in_a_scope_with_its_limits(ctr: Ctr, bundle: Bundle, runtime: str) -> None:
     path = str(executable()) if runtime == "box" else "/usr/sbin/runc"
     chosen = ("--runc-binary", path, "--runc-systemd-cgroup", "--cgroup", f"{SLICE}:bt:{bundle.id}")
-    limits = ("--memory-limit", str(64 << 20), "--cpu-shares", "512", "--cpu-quota", "50000", "--cpu-period", "100000")
+    limits = ("--memory-limit", str(64 << 20), "--cpu-quota", "50000", "--cpu-period", "100000")
     group = f"/sys/fs/cgroup/{SLICE}/bt-{bundle.id}.scope"
     ctr("run", "-d", *chosen, *limits, "--rootfs", str(bundle.rootfs), bundle.id, "/bin/sleep", "1000")
     try:
         pid = ctr("tasks", "ls").split("\n")[1].split()[1]
         assert Path(f"/proc/{pid}/cgroup").read_text() == f"0::/{SLICE}/bt-{bundle.id}.scope\n"
-        found = [Path(f"{group}/{name}").read_text().strip() for name in ("memory.max", "cpu.max", "cpu.weight")]
-        assert found == [str(64 << 20), "50000 100000", "20"]
+        found = [Path(f"{group}/{name}").read_text().strip() for name in ("memory.max", "cpu.max")]
+        assert found == [str(64 << 20), "50000 100000"]
         ctr("tasks", "exec", "--exec-id", "e", bundle.id, "/bin/true")
         ctr("tasks", "pause", bundle.id)
         assert "frozen 1" in Path(f"{group}/cgroup.events").read_text()

@@ -41,7 +41,9 @@ def begin(bundle: Bundle, box: Runtime, apart: None) -> Iterator[Callable[..., d
 
     def start(*args: str, more: str = "") -> dict[str, str]:
         command = " ".join(box.command(*args))
-        text = f"[Service]\nType=notify\nTimeoutStartSec=60\nExecStart={command}\nKillMode=mixed\n{more}"
+        text = (
+            f"[Service]\nType=notify\nTimeoutStartSec=60\nTimeoutStopSec=3\nExecStart={command}\nKillMode=mixed\n{more}"
+        )
         Path(f"/run/systemd/system/{UNIT}").write_text(text)
         systemctl("daemon-reload")
         systemctl("start", UNIT)
