@@ -321,3 +321,14 @@ def test_no_call_of_the_start_that_fails_is_silent_or_holds_it_up(tmp_path: Path
             assert done.err.count("\n") == 1, (point, done)
         else:
             assert done.err == "", (point, done)
+
+
+@pytest.mark.requires("root")
+def test_source_that_cannot_be_looked_at_is_no_reason_to_write_the_bundle_anew(tmp_path: Path) -> None:
+    box = [str(make_real_prefix(tmp_path)), "state"]
+    looks = [point for point in points.record(box, tmp_path).points if point.call == "newfstatat" and point.task == 0]
+    bundle = next((tmp_path / "src/boxes/__pycache__").glob("bundle.*"))
+    before = bundle.stat()
+    for point in looks[-12::3]:
+        points.run(box, points.failing(point), tmp_path, 20)
+    assert bundle.stat().st_ino == before.st_ino
