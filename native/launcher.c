@@ -48,7 +48,10 @@ static const char START[] =
     " c,e=marshal.loads(posix.read(f,n))\n"
     " exec(c,e|{'fd':f,'start':n+4})\n"
     "except Exception:pass\n"
-    "from boxes.cli.main import main\n"
+    "try:from boxes.cli.main import main\n"
+    "except Exception as e:\n"
+    " if w!='0':raise\n"
+    " posix.write(2,('box: cannot start: %s: %s\\n'%(type(e).__name__,e)).encode('ascii','replace'));posix._exit(1)\n"
     "main(int(o),int(w))";
 
 static const char COMPILED_START[] = "from encodings import start;start()";

@@ -187,14 +187,17 @@ def weaker(ours: dict[str, Any], theirs: dict[str, Any]) -> list[str]:
         if int(mine[name]) < int(other[name]):
             found.append(f"{name} {mine[name]} against {other[name]}")
     found += [
-        f"{name} {mine[name]} against {other[name]}" for name in ("Uid", "Gid", "Groups") if mine[name] != other[name]
+        f"{name} {mine[name]} against {other[name]}"
+        for name in ("Uid", "Gid", "Groups")
+        if set(mine[name].split()) != set(other[name].split())
     ]
     if theirs["namespaces"] - ours["namespaces"]:
         found.append(f"namespaces {theirs['namespaces'] - ours['namespaces']}")
     if ours["limits"] != theirs["limits"]:
         found.append("limits")
     read_only = {mount[1] for mount in theirs["mounts"] if "ro" in mount[2].split(",")}
-    writable = {mount[1] for mount in ours["mounts"] if "rw" in mount[2].split(",")}
+    null = "/null"  # what masks a file takes everything and keeps nothing, and may be writable
+    writable = {mount[1] for mount in ours["mounts"] if "rw" in mount[2].split(",") and not mount[0].endswith(null)}
     points = {mount[1] for mount in theirs["mounts"]} - {mount[1] for mount in ours["mounts"]}
     found += [f"writable {point}" for point in read_only & writable]
     return found + [f"not mounted on {point}" for point in points]

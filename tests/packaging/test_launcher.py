@@ -267,6 +267,17 @@ def test_interpreter_that_says_a_lot_is_not_held_up(tmp_path: Path) -> None:
     assert (status, told) == (1, "box: cannot start: last\n")
 
 
+@pytest.mark.parametrize("bundled", [True, False])
+def test_start_without_room_for_a_watcher_is_one_line_too(tmp_path: Path, bundled: bool) -> None:
+    box = make_real_prefix(tmp_path)
+    if not bundled:
+        shutil.rmtree(tmp_path / "src/boxes/__pycache__")
+    for limit in range(3, 12):
+        command = ["prlimit", f"--nofile={limit}", str(box), "state"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0 or done.stderr.count("\n") == 1, (limit, done)
+
+
 @pytest.mark.parametrize("to", ["2>&-", "2>/dev/null", "2>/dev/full"])
 def test_interpreter_that_cannot_start_without_a_place_to_say_it(tmp_path: Path, to: str) -> None:
     assert starting(tmp_path, "echo word >&2; exit 7", through=f'"$0" {to}') == (7, "")
@@ -301,7 +312,7 @@ def test_no_call_of_the_start_that_fails_is_silent_or_holds_it_up(tmp_path: Path
     assert {point.call for point in chosen if point.task} == {"getppid", "dup2", "poll", "read"}
     assert {point.call for point in chosen if not point.task} == own
     for point in [*chosen, *random.Random(1).sample(found, 30)]:
-        done = points.run(box, points.failing(point), tmp_path, 5)
+        done = points.run(box, points.failing(point), tmp_path, 20)
         deadline = time.monotonic() + 2
         while done.code and not done.err and time.monotonic() < deadline:
             done = done._replace(err=points.words(tmp_path))
@@ -370,3 +381,14 @@ def test_whatever_else_is_python_s_to_answer(tmp_path: Path, command: tuple[str,
     (tmp_path / "file").touch()
     given = [word.replace("ROOT", str(tmp_path)) for word in command]
     assert run(box, *given)["argv"] == [os.fsencode(word).hex() for word in given]
+
+
+@pytest.mark.requires("root")
+def test_source_that_cannot_be_looked_at_is_no_reason_to_write_the_bundle_anew(tmp_path: Path) -> None:
+    box = [str(make_real_prefix(tmp_path)), "state"]
+    looks = [point for point in points.record(box, tmp_path).points if point.call == "newfstatat" and point.task == 0]
+    bundle = next((tmp_path / "src/boxes/__pycache__").glob("bundle.*"))
+    before = bundle.stat()
+    for point in looks[-12::3]:
+        points.run(box, points.failing(point), tmp_path, 20)
+    assert bundle.stat().st_ino == before.st_ino

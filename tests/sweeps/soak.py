@@ -105,10 +105,11 @@ def main(count: int, workers: int) -> int:
         before = soak.counts()
         begun = time.monotonic()
         with ThreadPoolExecutor(workers) as pool:
-            for part in range(1, PARTS + 1):
-                list(pool.map(soak.work, range(workers), [count // workers // PARTS] * workers))
+            parts = max(min(PARTS, count // workers), 1)
+            for part in range(1, parts + 1):
+                list(pool.map(soak.work, range(workers), [count // workers // parts] * workers))
                 after = soak.counts()
-                print(json.dumps({"done": count * part // PARTS, **after}), flush=True)
+                print(json.dumps({"done": count * part // parts, **after}), flush=True)
         seconds = time.monotonic() - begun
         same = all(before[name] == after[name] for name in STEADY)
         print(json.dumps({"containers": count, "seconds": round(seconds), "before": before, "after": after}))

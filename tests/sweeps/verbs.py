@@ -164,7 +164,9 @@ class Kill(Verb):
         self._started()
 
     def done(self) -> Findings:
-        found = self.state()["status"]
+        deadline = time.monotonic() + 1  # a busy kernel takes its time to end what was killed
+        while (found := self.state()["status"]) != "stopped" and time.monotonic() < deadline:
+            time.sleep(0.01)
         return [] if found == "stopped" else [f"the container is {found}"]
 
 

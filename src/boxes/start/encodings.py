@@ -74,6 +74,11 @@ def start() -> None:
         exec(code, given | {"fd": fd, "start": size + 4})  # noqa: S102 - the same
     except Exception:  # noqa: BLE001 - the ordinary import takes over
         pass
-    from boxes.cli.main import main
-
+    try:
+        from boxes.cli.main import main
+    except Exception as error:
+        if watcher != "0":
+            raise  # the watcher makes one line of that
+        posix.write(2, f"box: cannot start: {type(error).__name__}: {error}\n".encode("ascii", "replace"))
+        posix._exit(1)
     main(int(stderr), int(watcher))

@@ -87,8 +87,10 @@ def current(entry: Entry) -> bool:
         facts = stat(entry[1])
         if (int(facts.st_mtime) & 0xFFFFFFFF, facts.st_size) == entry[3:5]:
             return True
-    except OSError:
+    except FileNotFoundError:
         pass
+    except OSError:
+        return False  # which says nothing of the bundle
     modules["boxes"].bundled = False
     return False
 
