@@ -122,7 +122,8 @@ def _network(host: str, entry: str) -> Network | None:
     try:
         return ip_network(text)
     except ValueError as error:
-        raise _wrong(entry, str(error)) from None
+        why = str(error).removeprefix(repr(text)).removeprefix(text).strip()  # it is told once
+        raise _wrong(entry, why) from None
 
 
 def _name(host: str, service: Service, entry: str) -> Name:

@@ -7,7 +7,7 @@ import json
 
 from boxes import log
 from boxes import system as os
-from boxes.errors import BoxesError, refused
+from boxes.errors import BoxesError, NotFoundError, refused
 from boxes.linux import flags as k
 from boxes.linux import syscalls
 from boxes.network import cni, cni_conf, cni_plugin, cni_result, resolver
@@ -32,7 +32,10 @@ _OF_FLAGS = ("portMappings", "ips")
 def plan(request: Request, host: Host) -> dict[str, Any]:
     if not host.privileged:
         request.wrong(NETWORK, "plugins of CNI change the host's network", hint="it takes root; or --network pasta")
-    conf = cni_conf.load(request.argument, request.cni_conf or cni_conf.DIRECTORY)
+    try:
+        conf = cni_conf.load(request.argument, request.cni_conf or cni_conf.DIRECTORY)
+    except NotFoundError as error:
+        raise NotFoundError(f"{request.place(NETWORK)}: {error.message}", path=error.path) from error
     path = [part for entry in request.cni_bin for part in entry.split(":")] or list(cni_plugin.PATH)
     cni.status(conf, path)
     capabilities, arguments = _wanted(request, host, conf)
