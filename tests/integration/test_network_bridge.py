@@ -487,3 +487,11 @@ def test_a_table_that_is_somebodys_own_is_told_of(on: Make, lan: Lan) -> None:
         lan.settle()
         owner.stdin.close()
     lan.rules = lans.ruleset()
+
+
+def test_a_host_name_is_the_first_ones_and_an_id_is_always_known(on: Make, lan: Lan) -> None:
+    one, two = on("--hostname", "same"), on("--hostname", "same")
+    lines = [line.split() for line in (lans.STATE / "default/hosts").read_text().splitlines()]
+    named = {words[0]: words[1:] for words in lines}
+    assert named[one.address] == [one.container.id, "same"]
+    assert named[two.address] == [two.container.id]

@@ -48,7 +48,7 @@ def test_ns_is_joined(lan: Lan, box: Runtime, bundle: Bundle) -> None:
         bundle.namespace("network").shell("readlink /proc/self/ns/net")
         found = box.run(bundle, "--network", f"ns:{path}").ok().out.strip()
         assert found == os.readlink(f"/proc/self/fd/{other}")
-    box.run(bundle, "--network", "ns:/nonexistent").refused("/nonexistent")
+    box.run(bundle, "--network", "ns:/nonexistent").refused("flag --network: '/nonexistent': no such file or directory")
 
 
 def test_without_any_of_it_nothing_is_different(lan: Lan, box: Runtime, bundle: Bundle) -> None:
@@ -244,3 +244,27 @@ def test_the_state_of_before_the_host_started_does_not_count(
     state.write_text(json.dumps(document))
     out = box.run(make_bundle().shell("ip address show eth0"), "--network", "bridge").ok().out
     assert "10.180.0.2/22" in out
+
+
+def test_a_network_of_cni_that_is_not_there_names_the_flag(lan: Lan, box: Runtime, bundle: Bundle) -> None:
+    wanted = ("--network", "cni:no", "--cni-conf", "/nonexistent")
+    box.run(bundle.args("/bin/true"), *wanted).refused("flag --network: there is no CNI network 'no' in '/nonexistent'")
+
+
+@pytest.mark.parametrize("name", ["a b", "-a", "a" * 65, "a/b", "\u00e9"])
+def test_a_host_name_that_is_none_is_refused(box: Runtime, bundle: Bundle, name: str) -> None:
+    box.run(bundle.args("/bin/true"), "--hostname", name).refused(f"flag --hostname: '{name}' is no host name")
+
+
+def test_what_is_wrong_with_an_allowed_network_is_said_once(lan: Lan, box: Runtime, bundle: Bundle) -> None:
+    result = box.run(bundle.args("/bin/true"), "--network", "bridge", "--allow", "10.0.0.1/8")
+    assert result.refused("flag --allow: '10.0.0.1/8': has host bits set").err.count("10.0.0.1/8") == 1
+
+
+def test_networks_after_one_that_cannot_be_removed_are(lan: Lan, box: Runtime) -> None:
+    box("network", "create", "last").ok()
+    result = box("network", "rm", "no", "nor", "last")
+    assert result.code == 1
+    assert "no network 'no'" in result.err
+    assert "no network 'nor'" in result.err
+    assert "last" not in box("network", "ls").ok().out

@@ -211,7 +211,7 @@ def test_port_that_is_taken_is_one_line(box: Runtime, bundle: Bundle) -> None:
     with listener("127.0.0.1", 8080):
         result, reader, _ = box.spawn("create", bundle, "--network=pasta", "--publish=127.0.0.1:8080:80")
     os.close(reader)
-    result.refused("the pasta has ended:", "8080")
+    result.refused("box: pasta has ended:", "8080")
     assert companions() == set()
     assert not (box.root / bundle.id).exists()
 

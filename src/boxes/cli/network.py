@@ -41,7 +41,9 @@ def run(call: Call) -> int:
         raise UsageError("--subnet and --mtu belong to 'box network create'")
     if action != "rm" and call.options.flag("force"):
         raise UsageError("--force belongs to 'box network rm'")
-    {"ls": _list, "create": _create, "inspect": _inspect, "rm": _remove}[action](call, names)
+    if action == "rm":
+        return _remove(call, names)
+    {"ls": _list, "create": _create, "inspect": _inspect}[action](call, names)
     return 0
 
 
@@ -74,7 +76,8 @@ def _inspect(call: Call, names: list[str]) -> None:
     write(pretty(network_admin.describe(names[0])) + "\n")
 
 
-def _remove(call: Call, names: list[str]) -> None:
+def _remove(call: Call, names: list[str]) -> int:
+    """Each that can be: of the others but the last it is told as a warning is."""
     from boxes.container import network_admin
 
     failed: list[BoxesError] = []
@@ -83,7 +86,8 @@ def _remove(call: Call, names: list[str]) -> None:
             network_admin.remove(name, force=call.options.flag("force"))
         except BoxesError as error:
             failed.append(error)
-    for other in failed[:-1]:
-        log.warning(str(other))
+    for each in failed[:-1]:
+        log.warning(each.message)
     if failed:
         raise failed[-1]
+    return 0

@@ -92,7 +92,9 @@ def _join(network: Network, record: dict[str, Any]) -> None:
         address = _address(network, subnet, record)
         network.last[str(subnet.family)] = address
         addresses.append([address, subnet.prefix])
-    record |= {"addresses": addresses, "mtu": network.mtu}
+    taken = {text for member in network.members.values() for text in member["names"]}
+    known = [text for text in record["names"] if text == record["id"] or text not in taken]
+    record |= {"addresses": addresses, "mtu": network.mtu, "names": known}
     network.members[record["token"]] = {
         "id": record["id"],
         "directory": record["directory"],

@@ -45,9 +45,8 @@ def settle(config: dict[str, Any], options: CreateOptions) -> Request | None:
 
 
 def _set_hostname(config: dict[str, Any], name: str) -> None:
-    """The kernel takes anything; what is no host name would be of no use, and is a slip."""
-    if not planned.is_domain(name):
-        raise UsageError(f"flag --hostname: '{name}' is no host name", hint="letters, digits, '-' and '.'")
+    if not planned.is_host_name(name):
+        raise UsageError(f"flag --hostname: '{name}' is no host name", hint=planned.HOST_NAME_RULE)
     namespaces = config.setdefault("linux", {}).setdefault("namespaces", [])
     if not any(entry["type"] == "uts" for entry in namespaces):
         namespaces.append({"type": "uts"})
@@ -63,6 +62,11 @@ def _set_namespace(config: dict[str, Any], request: Request) -> None:
         "host": [],
         "ns": [{"type": "network", "path": request.argument}],
     }.get(request.driver, [{"type": "network"}])
+    if request.driver == "ns":
+        try:
+            os.stat(request.argument)
+        except OSError as error:
+            request.wrong(planned.NETWORK, f"'{request.argument}': {os.strerror(error.errno or 0).lower()}")
     if planned.NETWORK not in request.flags:
         for entry in present:
             if not wanted:

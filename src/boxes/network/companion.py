@@ -66,7 +66,7 @@ def start(
             os.waitpid(pid, 0)
             raise
     except OSError as error:
-        raise refused(f"cannot start the {name}", error) from error
+        raise refused(f"cannot start {name}", error) from error
     finally:
         for fd in (gate, opened, heard, said):
             if fd >= 0:
@@ -114,11 +114,11 @@ def _await(name: str, heard: int, ready: bytes, errors: int) -> None:
     text, deadline = b"", time.monotonic() + _SOON
     while not text.endswith(ready):
         if not poll.poll(max(0.0, deadline - time.monotonic()) * 1000):
-            raise ServiceError(f"the {name} has not begun within {_SOON:g} seconds")
+            raise ServiceError(f"{name} has not begun within {_SOON:g} seconds")
         part = os.read(heard, _SAID)
         if not part:
             reason = _reason(text, errors)
-            raise ServiceError(f"the {name} has ended: {reason}" if reason else f"the {name} has ended")
+            raise ServiceError(f"{name} has ended: {reason}" if reason else f"{name} has ended")
         text += part
 
 

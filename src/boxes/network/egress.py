@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from boxes.network.egress_policy import Policy
     from boxes.network.egress_rules import Port
 
-_NAME = "forwarder of DNS"
+_NAME = "the forwarder of DNS"
 _SHOWN = 400
 _LONGEST = 1 << 20
 

@@ -122,8 +122,8 @@ def _network(host: str, entry: str) -> Network | None:
     try:
         return ip_network(text)
     except ValueError as error:
-        # "'TEXT' does not appear to be …", "TEXT has host bits set": what is wrong has been named
-        raise _wrong(entry, str(error).removeprefix(f"{text!r} ").removeprefix(f"{text} ")) from None
+        why = str(error).removeprefix(repr(text)).removeprefix(text).strip()  # it is told once
+        raise _wrong(entry, why) from None
 
 
 def _name(host: str, service: Service, entry: str) -> Name:

@@ -205,6 +205,15 @@ def _allowed(text: str) -> str:
     return text
 
 
+def is_host_name(text: str) -> bool:
+    """Whether a machine can be called so: what the kernel has room for (HOST_NAME_MAX), and who reads it can read."""
+    plain = text.replace("-", "").replace("_", "").replace(".", "")
+    return 0 < len(text) <= 64 and text[0] not in "-." and plain.isascii() and plain.isalnum()
+
+
+HOST_NAME_RULE = "letters, digits, '-', '_' and '.', at most 64"
+
+
 def is_domain(text: str) -> bool:
     """Whether a text is a domain name: labels of letters, digits and hyphens, the last not only digits (RFC 1123)."""
     labels = text.rstrip(".").split(".")

@@ -35,7 +35,7 @@ def plan(request: Request, host: Host) -> dict[str, Any]:
     try:
         conf = cni_conf.load(request.argument, request.cni_conf or cni_conf.DIRECTORY)
     except NotFoundError as error:
-        raise NotFoundError(f"{request.place(NETWORK)}: {error.message}", path=error.path) from None
+        raise NotFoundError(f"{request.place(NETWORK)}: {error.message}", path=error.path) from error
     path = [part for entry in request.cni_bin for part in entry.split(":")] or list(cni_plugin.PATH)
     cni.status(conf, path)
     capabilities, arguments = _wanted(request, host, conf)
