@@ -77,7 +77,7 @@ def _inspect(call: Call, names: list[str]) -> None:
 
 
 def _remove(call: Call, names: list[str]) -> int:
-    """Each that can be: of the others but the last it is told as a warning is."""
+    """Each that can be. What is wrong with the others is told as warnings, but for the last."""
     from boxes.container import network_admin
 
     failed: list[BoxesError] = []
