@@ -100,6 +100,8 @@ class Zygote:
                 (os.POSIX_SPAWN_DUP2, theirs.fileno(), first),
                 (os.POSIX_SPAWN_DUP2, makers.fileno(), first + 1),
             ]
+            if not _is_open(2):  # else its number would be that of a descriptor which the zygote opens
+                actions.append((os.POSIX_SPAWN_DUP2, null.fileno(), 2))
             try:
                 self.pid = os.posix_spawn(_interpreter(), arguments, {}, file_actions=actions)
             except OSError as error:
@@ -134,6 +136,14 @@ class Zygote:
 
     def __del__(self) -> None:
         self.close()  # not before the last thread that sends has let go
+
+
+def _is_open(fd: int) -> bool:
+    """Whether a program that is executed gets it."""
+    try:
+        return os.get_inheritable(fd)
+    except OSError:
+        return False
 
 
 def _interpreter() -> str:
