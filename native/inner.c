@@ -109,6 +109,7 @@ static long child;             /* who was spawned */
 static struct payload all;     /* the steps */
 
 static void carry_out(uint32_t first);
+static _Noreturn void give_up(void);
 
 static void send_report(enum kind kind, int error, const char *data, size_t size, int descriptor) {
     static char buffer[sizeof(struct report) + DATA];
@@ -136,11 +137,12 @@ static void send_report(enum kind kind, int error, const char *data, size_t size
     header->cmsg_type = SCM_RIGHTS;
     header->cmsg_len = CMSG_LEN(sizeof(int));
     memcpy(CMSG_DATA(header), &descriptor, sizeof(int));
-    if (sendmsg(reports, &message, MSG_NOSIGNAL) < 0 && !making)
-        _exit(1);
+    /* A program of which nobody knows that it has begun must not go on: it would be begun again. */
+    if (sendmsg(reports, &message, MSG_NOSIGNAL) < 0)
+        give_up();
 }
 
-/* Take back what was made, and end. */
+/* Take back what was made, if that is for this process to do, and end. */
 static _Noreturn void give_up(void) {
     uint32_t first = undo;
     undo = 0;

@@ -9,7 +9,7 @@ import time
 from boxes.api import client
 from boxes.container.attached import REMOVED
 from boxes.container.filling import ARGUMENT, VARIABLE, ExecTemplate, Template, common, marked, sound
-from boxes.container.reports import REPORT_READY, Report
+from boxes.container.reports import REPORT_ERROR, REPORT_READY, Report
 from boxes.errors import BoxesError, InternalError, NotFoundError
 from boxes.spec.document import dump
 
@@ -97,7 +97,7 @@ def _template(zygote: Zygote, key: str, given: dict[str, Any]) -> Flow[Template 
     if found is None:
         found = yield from _made(given)
         while len(zygote.templates) >= _KEPT:
-            zygote.templates.pop(next(iter(zygote.templates)), None)
+            zygote.templates.pop(min(zygote.templates), None)  # any; and in one call, as other threads change it, too
         zygote.templates[key] = found
     return None if isinstance(found, float) else found
 
@@ -156,7 +156,8 @@ def _begun(link: Link) -> Flow[tuple[int, list[int]] | int]:
             report = Report(message)
             if report.kind == REPORT_READY:
                 return int.from_bytes(report.data[:4], "little"), fds
-            taken, step = False, report.step
+            if report.kind == REPORT_ERROR:  # another has no word of what was taken back
+                taken, step = False, report.step
 
 
 def _remove(given: dict[str, Any]) -> Flow[None]:

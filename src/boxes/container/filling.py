@@ -43,8 +43,12 @@ def sound(args: object, env: object) -> bool:
 
 
 def sign(root: str) -> list[int] | None:
-    """What changes when a root's /etc/passwd does; the device is left out, as each overlay has its own."""
-    fd = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    """What changes when a root's /etc/passwd does; the device is left out, as each overlay has its own. None if
+    there is no file, or no root: that is for whoever makes the container to tell."""
+    try:
+        fd = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError:
+        return None
     try:
         found = path.find(fd, "etc/passwd")
     except OSError:
