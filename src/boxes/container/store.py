@@ -293,7 +293,10 @@ def _read(path: str) -> bytes:
 def _remove_flat(path: str) -> None:
     try:
         for name in os.listdir(path):
-            os.unlink(f"{path}/{name}")
+            try:
+                os.unlink(f"{path}/{name}")
+            except IsADirectoryError:  # the mark of a keeper that was killed while it removed: attached.py
+                os.rmdir(f"{path}/{name}")
         os.rmdir(path)
     except FileNotFoundError:
         pass
