@@ -79,7 +79,7 @@
 /* The codes of the steps and of the reports; boxes/plan/inner.py has the same (a test compares them). */
 enum step {
     CALL = 1, FORK, CONSOLE, READY, WAIT, BOUNDING, CHDIR, STDIO, HOOK, EXEC, SECCOMP, WRITE, KEEP,
-    UNDO, SPAWN, LAUNCHED, NOTE, PASS, DEVICES
+    UNDO, SPAWN, LAUNCHED, NOTE, PASS, DEVICES, NULL_DEVICE
 };
 enum kind { REPORT_READY = 1, REPORT_EXECUTING, REPORT_ERROR, REPORT_CONSOLE, REPORT_LISTENER, REPORT_ENDED };
 enum { DATA = 4096, HEAD = 1024 };
@@ -857,6 +857,15 @@ static void do_devices(struct payload payload) {
     close((int)loaded);
 }
 
+/* Something has to be the null device, whatever its name: u32 its descriptor, u32 zero. */
+static void do_null_device(struct payload payload) {
+    struct stat facts;
+    if (fstat((int)take32(&payload), &facts) < 0)
+        fail();
+    if (!S_ISCHR(facts.st_mode) || facts.st_rdev != makedev(1, 3))
+        fail_with(ENODEV, NULL, 0);
+}
+
 static void do_step(enum step code, struct payload payload) {
     switch (code) {
     case CALL: do_call(payload); return;
@@ -877,6 +886,7 @@ static void do_step(enum step code, struct payload payload) {
     case NOTE: do_note(payload); return;
     case PASS: do_pass(payload); return;
     case DEVICES: do_devices(payload); return;
+    case NULL_DEVICE: do_null_device(payload); return;
     case EXEC: do_exec(payload);
     }
     malformed();

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 # native/inner.c has the same.
 CALL, FORK, CONSOLE, READY, WAIT, BOUNDING, CHDIR, STDIO, HOOK, EXEC, SECCOMP, WRITE, KEEP = range(1, 14)
-UNDO, SPAWN, LAUNCHED, NOTE, PASS, DEVICES = range(14, 20)
+UNDO, SPAWN, LAUNCHED, NOTE, PASS, DEVICES, NULL_DEVICE = range(14, 21)
 
 # System call numbers by machine: <asm/unistd_64.h>, <asm-generic/unistd.h>
 _NUMBERS = {

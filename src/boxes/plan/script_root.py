@@ -12,7 +12,7 @@ from boxes import system as os
 from boxes.apply import operations as op
 from boxes.apply.attributes import whole_groups
 from boxes.linux import flags as k
-from boxes.plan.inner import string
+from boxes.plan.inner import NULL_DEVICE, string
 from boxes.plan.scripted import Process, UnusualError
 
 TYPE_CHECKING = False
@@ -199,6 +199,7 @@ class _Root:
         """The host's null device, by whose number it is told from what else may have its name (CVE-2025-31133)."""
         if self.null < 0:
             self.null = self.child.open("openat", k.AT_FDCWD, string("/dev/null"), _O_PATH | os.O_NOFOLLOW)
+            self.child.steps.add(NULL_DEVICE, pack("=II", self.null, 0), "fstat", "/linux/maskedPaths")
         return self.child.open("open_tree", self.null, _EMPTY, _CLONE | k.AT_EMPTY_PATH)
 
     def readonly_path(self, operation: op.ReadonlyPath) -> None:
