@@ -7,6 +7,7 @@ from __future__ import annotations
 import _stat as stat
 
 from boxes import system as os
+from boxes.apply import operations as op
 from boxes.apply import passwd
 from boxes.cgroups import devices
 from boxes.cgroups.settings import Setting
@@ -14,6 +15,7 @@ from boxes.cgroups.unified import enable_controllers
 from boxes.container import attached, exec, host, joins, journals, status
 from boxes.container.filling import sign
 from boxes.errors import BoxesError
+from boxes.linux import path as paths
 from boxes.linux import syscalls
 from boxes.plan import script, script_exec
 from boxes.plan.container import Plan
@@ -50,7 +52,7 @@ def make(making: Undivided, limits: str) -> tuple[dict[str, Any], bytes]:
         "note": list(written.config_note()),
         "limits": limits if container.cgroups or limits == "rlimits" else "none",
         "files": [name for name, _ in container.used],
-        "homes": _homes(making),
+        "homes": _homes(making, container.plan),
     }
     return _template(making.id, written.steps, [written.config, written.execute], facts)
 
@@ -208,15 +210,29 @@ def _parts(text: str) -> list[Part]:
     return parts
 
 
-def _homes(making: Undivided) -> list[Any] | None:
+def _homes(making: Undivided, plan: Plan) -> list[Any] | None:
     """The home of the user in the root, and by what it is seen that this may have changed; None if it is not the root's
-    own file that tells."""
-    if any(
-        mount["destination"].rstrip("/") in ("", "/etc", "/etc/passwd") for mount in making.config.get("mounts") or ()
-    ):
+    own file that tells, as a mount covers it."""
+    fd = os.open(making.rootfs, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        found = paths.find(fd, "etc/passwd")
+        if found is not None:
+            known = os.readlink(f"/proc/self/fd/{found}")
+            os.close(found)
+            above = os.readlink(f"/proc/self/fd/{fd}").rstrip("/")
+            if any(f"{known}/".startswith(f"{'/'.join((above, *where))}/") for where in _mounted(plan)):
+                return None
+    except OSError:
         return None
+    finally:
+        os.close(fd)
     user = (making.config.get("process") or {}).get("user") or {}
     return _home(making.rootfs, user.get("uid", 0))
+
+
+def _mounted(plan: Plan) -> list[list[str]]:
+    """The components of where something is mounted; a script lets none be a link."""
+    return [paths.parts(each.target) for each in plan.early if isinstance(each, op.Filesystem | op.Bind)]
 
 
 def _home(root: str, uid: int) -> list[Any] | None:
