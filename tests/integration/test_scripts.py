@@ -1,389 +1,317 @@
-"""Scripts make the same containers as workers do, or none: plan/script.py, docs/adr/0015-scripts.md."""
+"""What a script makes is what a worker makes, seen from inside; what is not for a script is made all the same."""
 
 from __future__ import annotations
 
-import json
-import os
-import random
-import signal
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+import contextlib
+import re
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import boxes
-from boxes.api import client, scripted
-from tests.support import probe
-from tests.support import zygote as zygotes
+from tests.support import scripts
 from tests.support.bundle import Bundle
-from tests.support.marks import requires
 from tests.support.runtime import Runtime, wait_until
+from tests.support.scripts import Counter, counted
+from tests.support.zygote import gone
 
-pytestmark = requires("root")
-Way = Callable[..., Any]
-
-
-class Scripts:
-    """Which requests went to scripts, and whether any may."""
-
-    def __init__(self) -> None:
-        self.allowed = True
-        self.used: list[bool] = []
-
-    def watched(self, way: Way) -> Way:
-        def asked(*arguments: Any) -> Any:
-            if not self.allowed:
-                return None
-            found = yield from way(*arguments)
-            self.used.append(found is not None)
-            return found
-
-        return asked
-
-
-@pytest.fixture(autouse=True)
-def zygote() -> Iterator[None]:
-    yield
-    client.shut_down()
+__all__ = ["counted"]
+LOOK = r"""
+cat /proc/self/mountinfo
+grep -E '^(Uid|Gid|Groups|Cap|NoNewPrivs|Seccomp|Sig[BIC]|NSpid|Umask|NStgid|THP|Speculation)' /proc/self/status
+cat /proc/self/limits /proc/self/cgroup /proc/self/oom_score_adj
+env; pwd; umask; hostname; id
+ls -l /proc/self/fd | sed 's/.* \([0-9]* ->\)/\1/'
+cut -d' ' -f4-8 /proc/self/stat
+cut -d' ' -f41 /proc/self/stat
+ls -l /dev /dev/ /tmp /run 2>&1
+cat /proc/sys/net/ipv4/ip_forward
+ip addr 2>&1
+cat /proc/keys 2>/dev/null
+cat /proc/self/timerslack_ns /proc/self/personality /proc/self/attr/current 2>/dev/null
+for each in /proc/kcore /proc/keys /sys/firmware /proc/acpi /proc/sys /proc/timer_list /proc/sysrq-trigger; do
+    stat -c '%n %F %a %t %T' "$each" 2>&1
+done
+cat /sys/fs/cgroup/*/memory.limit_in_bytes /sys/fs/cgroup/*/pids.max 2>&1
+"""
+Change = Callable[[dict[str, Any]], None]
 
 
-@pytest.fixture
-def scripts(monkeypatch: pytest.MonkeyPatch) -> Scripts:
-    made = Scripts()
-    for name in ("run", "execute"):
-        monkeypatch.setattr(scripted, name, made.watched(getattr(scripted, name)))
-    return made
-
-
-class Host:
-    """A root filesystem, and where containers are kept."""
-
-    def __init__(self, box: Runtime, bundle: Bundle) -> None:
-        self.root = box.root
-        self.rootfs = bundle.path / "rootfs"
-        (self.rootfs / "etc").mkdir(exist_ok=True)
-        (self.rootfs / "etc" / "passwd").write_text("root:x:0:0::/root:/bin/sh\nme:x:1000:1000::/home/me:/bin/sh\n")
-
-    def config(self, **fields: Any) -> dict[str, Any]:
-        made: dict[str, Any] = dict(boxes.Config(args=["/bin/probe"], rootfs=self.rootfs, **fields).document())
-        return made
-
-    def run(self, config: dict[str, Any], *args: str) -> boxes.Result:
-        if args:
-            config = {**config, "process": {**config["process"], "args": list(args)}}
-        return boxes.run(args or ["probe"], config=config, root=self.root)
-
-
-@pytest.fixture
-def host(box: Runtime, bundle: Bundle) -> Host:
-    return Host(box, bundle)
-
-
-def look(host: Host, config: dict[str, Any]) -> dict[str, Any]:
-    """What the probe sees, without what is another each time: numbers of namespaces, devices and inodes, clocks."""
-    return settled(json.loads(host.run(config).check().stdout))
-
-
-def settled(found: dict[str, Any]) -> dict[str, Any]:
-    for name in ("boottime", "monotonic"):
-        del found[name]
-    found["keyring"] = found["keyring"] and found["keyring"]["description"].partition("_ses.")[0]
-    for fd in found["fds"].values():
-        fd["ino"] = fd["dev"] = None
-        fd["target"] = fd["target"].partition("[")[0]
-    found["mountinfo"] = [
-        (mount.root, mount.point, sorted(mount.options), bool(mount.tags), mount.kind, sorted(mount.super_options))
-        for mount in probe.parse_mountinfo(found["mountinfo"])
-    ]
-    found["namespaces"] = {
-        kind: name == os.readlink(f"/proc/self/ns/{kind}") for kind, name in found["namespaces"].items()
-    }
+def normal(text: str) -> list[str]:
+    """Without what is another for each container."""
+    text = re.sub(r"run-[0-9a-f]{16}", "ID", text)
+    text = re.sub(r"\b(pipe|socket|net|mnt|pid|ipc|uts|cgroup):\[\d+\]", r"\1", text)
+    text = re.sub(r"^\d{3,} \d{3,} \d{3,} 0 -1$", "SESSION", text, flags=re.MULTILINE)
+    text = re.sub(r"(NS\w+:\s+)\d\d\d+", r"\1", text)
+    text = re.sub(r"\w\w\w +\d+ \d\d:\d\d", "DATE", text)
+    found, places = [], dict[str, str]()
+    for line in text.splitlines():
+        mount = re.match(r"(\d+) (\d+) (\d+:\d+) (.*)", line)
+        if mount:
+            places[mount[1]] = mount[4].split()[1]
+            rest = re.sub(r"(shared|master):\d+", r"\1", mount[4])
+            rest = re.sub(r"\binode64|size=\d+k|nr_inodes=\d+\b", "", rest)
+            found.append(f"{places.get(mount[2], '?')} {rest}")
+        else:
+            found.append(re.sub(r"^[0-9a-f]+ (I--\S+) +\d+", r"KEY \1", line))
     return found
 
 
-def change(**changes: Any) -> Callable[[dict[str, Any]], None]:
-    def apply(config: dict[str, Any]) -> None:
-        for path, value in changes.items():
-            *parents, last = path.split("__")
-            place = config
-            for name in parents:
-                place = place.setdefault(name, {})
-            place[last] = value
+class Scene:
+    def __init__(self, box: Runtime, rootfs: Path, counted: Counter, patch: pytest.MonkeyPatch) -> None:
+        self.box, self.rootfs, self.counted, self.patch = box, rootfs, counted, patch
 
-    return apply
+    def run(self, args: list[str], **more: Any) -> boxes.Result:
+        if "config" not in more:
+            more["rootfs"] = self.rootfs
+        return boxes.run(args, root=self.box.root, **more)
 
+    def both(self, *, used: bool = True, text: str = LOOK, **more: Any) -> list[str]:
+        """What both show, which is the same."""
+        before = self.counted.used
+        if "config" in more:
+            more["config"]["process"]["args"] = ["/bin/sh", "-c", text]
+        by_script = self.run(["/bin/sh", "-c", text], **more)
+        assert self.counted.used - before == used
+        with scripts.by_workers(self.patch):
+            by_worker = self.run(["/bin/sh", "-c", text], **more)
+        assert by_script.exit_code == by_worker.exit_code
+        assert by_script.stderr == by_worker.stderr
+        shown = normal(by_script.stdout.decode())
+        assert shown == normal(by_worker.stdout.decode())
+        assert by_script.limits == by_worker.limits
+        return shown
 
-NOTHING = change()
-CONFIGS: dict[str, tuple[dict[str, Any], Callable[[dict[str, Any]], None]]] = {
-    "plain": ({}, NOTHING),
-    "limits": ({"limits": boxes.Limits(memory=64 << 20, cpus=0.5, pids=20, file_size=1 << 20)}, NOTHING),
-    "a user of the root's": ({"user": (1000, 1000)}, NOTHING),
-    "root": ({"user": (0, 0), "capabilities": ["CAP_CHOWN", "CAP_KILL"]}, NOTHING),
-    "a home and variables": ({"env": {"HOME": "/tmp", "A": "b c\n", "ü": "é"}}, NOTHING),
-    "another directory": ({"cwd": "/tmp"}, NOTHING),
-    "writable": ({"writable": True}, NOTHING),
-    "no /tmp": ({"tmp": None}, NOTHING),
-    "the host's network": ({"network": "host", "tmp": None}, change(linux__maskedPaths=[], linux__readonlyPaths=[])),
-    "no filter": ({"seccomp": {}}, NOTHING),
-    "privileges": ({}, change(process__noNewPrivileges=False)),
-    "groups and a umask": ({}, change(process__user={"uid": 3, "gid": 4, "additionalGids": [5, 6], "umask": 7})),
-    "a domain": ({}, change(domainname="example.org", hostname="other")),
-    "no masks": ({}, change(linux__maskedPaths=[], linux__readonlyPaths=[])),
-    "masks of its own": ({}, change(linux__maskedPaths=["/proc/kcore", "/sys/fs", "/proc/none"])),
-    "priorities": ({}, change(process__ioPriority={"class": "IOPRIO_CLASS_BE", "priority": 6})),
-    "a personality": ({}, change(linux__personality={"domain": "LINUX"})),
-    "devices": ({}, change(linux__resources={"devices": [{"allow": True, "type": "c", "major": 10, "minor": 229, "access": "r"}]})),
-}  # fmt: skip
+    def config(self, change: Change, **more: Any) -> dict[str, Any]:
+        made: Any = boxes.Config(args=["true"], rootfs=self.rootfs, **more).document()
+        change(made)
+        return dict(made)
 
 
-@pytest.mark.parametrize("name", CONFIGS)
-def test_container_of_a_script_is_that_of_a_worker(host: Host, scripts: Scripts, name: str) -> None:
-    fields, apply = CONFIGS[name]
-    config = host.config(**fields)
-    apply(config)
-    look(host, config)
-    by_script = look(host, config)
-    assert scripts.used == [True, True]
-    scripts.allowed = False
-    assert look(host, config) == by_script
+@pytest.fixture
+def scene(box: Runtime, bundle: Bundle, counted: Counter, monkeypatch: pytest.MonkeyPatch) -> Scene:
+    return Scene(box, bundle.path / "rootfs", counted, monkeypatch)
 
 
-@pytest.mark.parametrize("writable", [True, False])
-@pytest.mark.parametrize("kind", ["file", "directory"])
-def test_binds_are_the_same(host: Host, scripts: Scripts, directory: Path, kind: str, writable: bool) -> None:
-    source = directory / "source"
-    if kind == "file":
-        source.write_text("here")
-        (host.rootfs / "mnt" / "x").touch()
-    else:
-        source.mkdir()
-        (source / "file").write_text("here")
-        (host.rootfs / "mnt" / "x").mkdir()
-    config = host.config(binds=[boxes.Bind(source, "/mnt/x", writable=writable)], tmp=None)
-    by_script = look(host, config)
-    assert scripts.used == [True]
-    scripts.allowed = False
-    assert look(host, config)["mountinfo"] == by_script["mountinfo"]
-
-
-def test_limits_are_those_of_the_cgroups(host: Host, scripts: Scripts, box: Runtime) -> None:
-    limits = boxes.Limits(memory=64 << 20, cpus=0.5, pids=20)
-    seen = []
-    for allowed in (True, False):
-        scripts.allowed = allowed
-        with boxes.popen(["sleep", "1000"], rootfs=host.rootfs, root=host.root, limits=limits) as program:
-            (state,) = host.root.glob("run-*/state.json")
-            journal = json.loads(state.read_text())
-            names = ("memory.limit_in_bytes", "cpu.cfs_quota_us", "pids.max", "memory.max", "cpu.max", "devices.list")
-            found = {}
-            for mount_point, path, *_ in journal["cgroups"]["directories"]:
-                for file in names:
-                    if os.path.exists(f"{mount_point}/{path}/{file}"):
-                        found[file] = Path(f"{mount_point}/{path}/{file}").read_text()
-                assert str(program.pid) in Path(f"{mount_point}/{path}/cgroup.procs").read_text().split()
-            seen.append((found, {**journal, **dict.fromkeys(("id", "pid", "started", "created", "maker", "cgroups", "frozen_sign"))}))  # fmt: skip
-            assert box("state", journal["id"]).json()["status"] == "running"
-            assert box("exec", journal["id"], "id", "-u").ok().out == "65534\n"
-            config = json.loads((state.parent / "config.json").read_text())
-            assert config["process"]["args"] == ["sleep", "1000"]
-            program.kill()
-    assert scripts.used == [True]
-    assert seen[0] == seen[1]
-    assert len(seen[0][0]) >= 3
-    wait_until(lambda: not [*host.root.glob("run-*")], "their removal", 5.0)
-
-
-def mount(target: str, *options: str) -> Callable[[dict[str, Any]], None]:
-    entry = {"destination": target, "type": "tmpfs", "source": "tmpfs", "options": list(options)}
-    return lambda config: config["mounts"].append(entry)
-
-
-FUSE = {"path": "/dev/fuse", "type": "c", "major": 10, "minor": 229, "uid": 1, "gid": 2}
-# What is changed in the config, and directories of the root that become links.
-UNUSUAL: dict[str, tuple[Callable[[dict[str, Any]], None], dict[str, str]]] = {
-    "a link for a mount point": (mount("/mnt"), {"mnt": "/home"}),
-    "a link on the way to a mount point": (mount("/mnt/x"), {"mnt": "/home"}),
-    "a link for /tmp": (NOTHING, {"tmp": "/var"}),
-    "a device of somebody's": (change(linux__devices=[FUSE]), {}),
-    "a kernel parameter": (change(linux__sysctl={"net.ipv4.ip_forward": "1"}), {}),
-    "a read-only tmpfs": (mount("/mnt", "ro"), {}),
-    "propagation": (change(linux__rootfsPropagation="private"), {}),
-    "a score": (change(process__oomScoreAdj=500), {}),
-    "a path of the root to be masked": (change(linux__maskedPaths=["/etc"]), {}),
+USUAL: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "limits": {"limits": boxes.Limits(memory=64 << 20, pids=20, cpus=0.5)},
+    "user": {"user": (1234, 567)},
+    "root": {"user": (0, 0)},
+    "home": {"env": {"HOME": "/x", "A": "b c"}},
+    "empty value": {"env": {"A": ""}},
+    "working directory": {"cwd": "/tmp"},
+    "writable": {"writable": True},
 }
 
 
+@pytest.mark.parametrize("name", USUAL)
+def test_usual_container(scene: Scene, name: str) -> None:
+    shown = scene.both(**USUAL[name])
+    assert any(line.startswith("CapEff") for line in shown)
+
+
+def test_binds(scene: Scene, directory: Path) -> None:
+    (directory / "source/below").mkdir(parents=True)
+    (directory / "source/file").write_text("text")
+    for name in ("ro", "rw"):
+        (scene.rootfs / name).mkdir()
+    (scene.rootfs / "file").touch()
+    binds = [
+        boxes.Bind(directory / "source", "/ro"),
+        boxes.Bind(directory / "source", "/rw", writable=True),
+        boxes.Bind(directory / "source/file", "/file"),
+        boxes.Bind("/dev/zero", "/dev/zero"),
+    ][:3]
+    scene.both(binds=binds)
+
+
+def without(*names: str) -> Change:
+    def change(config: dict[str, Any]) -> None:
+        for name in names:
+            config["linux"].pop(name, None)
+            config["process"].pop(name, None)
+
+    return change
+
+
+def linux(**more: Any) -> Change:
+    return lambda config: config["linux"].update(more)
+
+
+def process(**more: Any) -> Change:
+    return lambda config: config["process"].update(more)
+
+
+def mount(destination: str, kind: str, *options: str) -> Change:
+    made = {"destination": destination, "type": kind, "source": kind, "options": list(options)}
+    return lambda config: config["mounts"].append(made)
+
+
+SECCOMP = {
+    "defaultAction": "SCMP_ACT_ALLOW",
+    "architectures": ["SCMP_ARCH_X86_64"],
+    "syscalls": [{"names": ["mkdir"], "action": "SCMP_ACT_ERRNO", "errnoRet": 30}],
+}
+NOFILE = {"type": "RLIMIT_NOFILE", "soft": 100, "hard": 200}
+BY_CONFIG: dict[str, Change] = {
+    "no filter": without("seccomp"),
+    "own filter": linux(seccomp=SECCOMP),
+    "filter without noNewPrivileges": lambda config: (
+        config["linux"].update(seccomp=SECCOMP),
+        config["process"].update(noNewPrivileges=False),
+    )[0],
+    "rlimits": process(rlimits=[NOFILE, {"type": "RLIMIT_CORE", "soft": 0, "hard": 0}]),
+    "capabilities": process(
+        capabilities={kind: ["CAP_NET_RAW", "CAP_CHOWN"] for kind in ("bounding", "effective", "permitted")}
+    ),
+    "no capabilities of one's own": without("capabilities"),
+    "paths of one's own": linux(
+        maskedPaths=["/proc/cpuinfo", "/sys/kernel", "/proc/nothing"], readonlyPaths=["/proc/tty"]
+    ),
+    "no masks": without("maskedPaths", "readonlyPaths"),
+    "another tmpfs": mount("/run", "tmpfs", "nosuid", "size=1m", "mode=700"),
+    "mqueue": mount("/dev/mqueue", "mqueue", "nosuid", "noexec", "nodev"),
+    "host name": lambda config: config.update(hostname="other"),
+    "umask": lambda config: config["process"]["user"].update(umask=0o77),
+    "groups": lambda config: config["process"]["user"].update(additionalGids=[7, 8]),
+    "no pid namespace": lambda config: config["linux"].update(
+        namespaces=[each for each in config["linux"]["namespaces"] if each["type"] != "pid"]
+    ),
+    "no cgroup namespace": lambda config: config["linux"].update(
+        namespaces=[each for each in config["linux"]["namespaces"] if each["type"] != "cgroup"]
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BY_CONFIG)
+def test_container_by_config(scene: Scene, name: str) -> None:
+    scene.both(config=scene.config(BY_CONFIG[name]))
+
+
+UNUSUAL: dict[str, Change] = {
+    "device": linux(devices=[{"path": "/dev/extra", "type": "c", "major": 1, "minor": 3, "uid": 1}]),
+    "score": process(oomScoreAdj=500),
+    "sysctl": linux(sysctl={"net.ipv4.ip_forward": "1"}),
+    "mask outside": linux(maskedPaths=["/etc"]),
+    "annotation": lambda config: config.update(annotations={"a": "b"}),
+    "missing working directory": process(cwd="/made/here"),
+    "propagation": linux(rootfsPropagation="shared"),
+    "missing target": mount("/made", "tmpfs"),
+}
+
+
+def test_host_network(scene: Scene) -> None:
+    """Without a sysfs there is nothing of the kernel's to be masked in /sys."""
+    scene.both(network="host", used=False)
+
+
 @pytest.mark.parametrize("name", UNUSUAL)
-def test_what_is_not_for_a_script_is_made_by_a_worker(host: Host, scripts: Scripts, name: str) -> None:
-    config = host.config()
-    apply, links = UNUSUAL[name]
-    apply(config)
-    for link, target in links.items():
-        (host.rootfs / link).rmdir()
-        (host.rootfs / link).symlink_to(target)
-    by_default = look(host, config)
-    assert scripts.used == [False]
-    scripts.allowed = False
-    assert look(host, config) == by_default
-    assert not [*host.root.glob("run-*")]
+def test_unusual_container(scene: Scene, name: str) -> None:
+    config = scene.config(UNUSUAL[name], writable=True)
+    first = scene.counted.used
+    config["process"]["args"] = ["/bin/sh", "-c", LOOK]
+    by_script = scene.run(["sh"], config=config)
+    assert scene.counted.used == first
+    with scripts.by_workers(scene.patch):
+        by_worker = scene.run(["sh"], config=config)
+    assert normal(by_script.stdout.decode()) == normal(by_worker.stdout.decode())
+    assert by_script.exit_code == by_worker.exit_code
 
 
-def test_root_that_changes_after_its_template_is_looked_at_anew(host: Host, scripts: Scripts, directory: Path) -> None:
-    """A directory becomes a link that leads out: a script does not follow it, and a worker does inside."""
-    config = host.config(binds=[boxes.Bind(directory, "/mnt/sub")], tmp=None)
-    (host.rootfs / "mnt" / "sub").mkdir()
-    assert "/mnt/sub" in [mount[1] for mount in look(host, config)["mountinfo"]]
-    (host.rootfs / "mnt" / "sub").rmdir()
-    (host.rootfs / "mnt" / "sub").symlink_to("/../../home")
-    assert "/home" in [mount[1] for mount in look(host, config)["mountinfo"]]
-    assert scripts.used == [True, False]
+ODD: dict[str, tuple[str, bool]] = {
+    "tmp a link": ("rmdir tmp && mkdir var/tmp && ln -s var/tmp tmp", False),
+    "dev a link": ("rmdir dev && ln -s /run dev", False),
+    "proc missing": ("rmdir proc", False),
+    "etc a link": ("rm -r etc && ln -s var etc && echo u:x:65534:65534::/home: >var/passwd", True),
+    "etc a link out": ("rm -r etc && ln -s /../../../../etc etc", False),
+    "passwd a directory": ("rm etc/passwd && mkdir etc/passwd", True),
+    "passwd a link out": ("ln -sf ../../../../../etc/passwd etc/passwd", False),
+    "passwd with a home": ("echo u:x:65534:65534::/mnt: >etc/passwd", True),
+    "passwd odd": ("printf 'u:x:65534:65534::\\\\200\\\\0:' >etc/passwd", True),
+    "passwd a pipe": ("rm etc/passwd && mkfifo etc/passwd", True),
+}
 
 
-def test_home_follows_the_roots_users(host: Host, scripts: Scripts) -> None:
-    config = host.config(user=(1000, 1000))
-    assert "HOME=/home/me" in look(host, config)["env"]
-    (host.rootfs / "etc" / "passwd").write_text("me:x:1000:1000::/elsewhere:/bin/sh\n")
-    assert "HOME=/elsewhere" in look(host, config)["env"]
+@pytest.mark.parametrize("name", ODD)
+def test_odd_root(scene: Scene, name: str) -> None:
+    command, used = ODD[name]
+    subprocess.run(["sh", "-ec", command], cwd=scene.rootfs, check=True)
+    text = "env; pwd; cat /proc/self/mountinfo" if "pipe" in name else LOOK  # others would wait for its other end
+    scene.both(used=used, writable=True, text=text)
 
 
-def test_error_is_that_of_a_worker_and_nothing_is_left(host: Host, scripts: Scripts) -> None:
-    config = host.config()
-    look(host, config)
-    for args in (["nope"], ["/etc"], ["/etc/passwd"]):
-        with pytest.raises(boxes.KernelError, match="/process/args/0"):
-            host.run(config, *args)
-    look(host, config)
-    assert scripts.used == [True, False, False, False, True]
-    assert not [*host.root.glob("run-*")]
+SWAPS = {
+    "dev": "mv dev away && ln -s /run dev",
+    "tmp": "mv tmp away && ln -s ../../../../../tmp tmp",
+    "proc": "mv proc away && ln -s /run proc",
+    "pts": "mv sys away && touch sys",
+    "passwd": "rm -rf etc && mkdir etc && echo u:x:65534:65534::/swapped: >etc/passwd",
+}
 
 
-def test_arguments_are_not_read_as_marks(host: Host, scripts: Scripts) -> None:
-    config = host.config(env={"X": '["\ue000="]', "Y": "\ue000="})
-    text = '["\ue000argument"]["\ue000="]\ue000number 1 0'
-    found = json.loads(host.run(config, "/bin/probe", text, text).check().stdout)
-    assert [os.fsencode(each).decode("latin-1") for each in ("/bin/probe", text, text)] == found["args"]
-    assert scripts.used == [True]
-
-
-def test_what_no_process_has_is_refused_as_ever(host: Host, scripts: Scripts) -> None:
-    config = host.config()
-    look(host, config)
-    wrong: list[dict[str, list[str]]]
-    wrong = [{"args": ["a\0b"]}, {"args": [""]}, {"env": ["novalue"]}, {"args": []}, {"env": ["=x"]}]
-    for members in wrong:
-        bad = {**config, "process": {**config["process"], **members}}
-        scripts.allowed = False
-        try:
-            expected: object = host.run(bad).exit_code
-        except boxes.BoxesError as error:
-            expected = str(error)
-        scripts.allowed = True
-        try:
-            found: object = host.run(bad).exit_code
-        except boxes.BoxesError as error:
-            found = str(error)
-        assert found == expected
-
-
-def test_process_in_a_sandbox_is_that_of_a_worker(host: Host, scripts: Scripts) -> None:
-    def seen(sandbox: boxes.Sandbox, **options: Any) -> dict[str, Any]:
-        found = settled(json.loads(sandbox.exec(["/bin/probe", "x"], **options).check().stdout))
-        return {name: found[name] for name in found if name not in ("pid", "pgid", "sid")}
-
-    with boxes.Sandbox(host.rootfs, root=host.root, env={"A": "b"}) as sandbox:
-        for options in ({}, {"env": {"B": "c"}, "cwd": "/tmp", "user": (1000, 1000)}, {"env": {"HOME": "/x"}}):
-            scripts.allowed = True
-            by_script = seen(sandbox, **options)
-            scripts.allowed = False
-            assert seen(sandbox, **options) == by_script
-    assert scripts.used == [True, True, True]
-
-
-def test_sandboxes_of_one_config_share_a_template(host: Host, scripts: Scripts) -> None:
-    for _ in range(3):
-        with boxes.Sandbox(host.rootfs, root=host.root) as sandbox:
-            assert sandbox.exec(["echo", sandbox.id]).stdout == f"{sandbox.id}\n".encode()
-    assert scripts.used == [True] * 3
-    assert len([key for key in client.zygote().templates if key.startswith("exec")]) == 1
-
-
-# ---- what is killed ----
-
-
-def children(pid: int) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
-def makers() -> list[int]:
-    return [pid for pid in children(client.zygote_pid()) if zygotes.named(pid) == "box: maker"]
-
-
-def test_maker_that_is_killed_costs_nothing(host: Host, scripts: Scripts) -> None:
-    config = host.config()
-    look(host, config)
-    for _ in range(5):
-        (before,) = makers()
-        zygotes.kill(before)
-        assert host.run(config, "true").ok
-        zygotes.wait_gone(before)
-        wait_until(lambda: makers() != [], "another maker")
-    look(host, config)
-    assert scripts.used[-1]
-
-
-def test_keeper_that_a_script_has_made_and_is_killed_is_told_of(host: Host, scripts: Scripts) -> None:
-    with boxes.popen(["sleep", "1000"], rootfs=host.rootfs, root=host.root) as program:
-        keeper = int(Path(f"/proc/{program.pid}/status").read_text().split("PPid:")[1].split()[0])
-        assert zygotes.named(keeper).startswith("box: keeper")
-        pid = program.pid
-        zygotes.kill(keeper)
-        with pytest.raises(boxes.InternalError, match="was missed"):
-            program.wait(10)
-    assert scripts.used == [True]
-    zygotes.wait_gone(pid)
-    wait_until(lambda: not [*host.root.glob("run-*")], "the removal of what it held", 5.0)
-
-
-@pytest.mark.takes(240)
-@pytest.mark.parametrize("moment", range(3))
-def test_forks_of_the_maker_that_are_killed_leave_nothing_and_nothing_begins_twice(
-    host: Host, scripts: Scripts, directory: Path, moment: int
-) -> None:
-    """At random moments of many containers at once, each of which leaves a line."""
-    directory.chmod(0o777)
-    (host.rootfs / "mnt" / "x").mkdir()
-    config = host.config(binds=[boxes.Bind(directory, "/mnt/x", writable=True)], tmp=None)
-    look(host, config)
-    chance = random.Random(moment)
-    over = threading.Event()
-    ends: dict[str, str] = {}
-
-    def kill() -> None:
-        while not over.wait(chance.uniform(0, 0.01)):
-            with suppress(OSError, IndexError):
-                os.kill(chance.choice(children(makers()[0])), signal.SIGKILL)
-
-    def call(thread: int) -> None:
-        for number in range(8):
-            name = f"{thread}-{number}"
+@pytest.mark.parametrize("name", SWAPS)
+def test_root_swapped_after_its_template(scene: Scene, name: str) -> None:
+    assert scene.run(["true"], writable=True).ok
+    assert scene.counted.used == 1
+    subprocess.run(["sh", "-ec", SWAPS[name]], cwd=scene.rootfs, check=True)
+    args = ["sh", "-c", LOOK + "; echo $HOME"]
+    shown: list[object] = []
+    for by_worker in (False, True):
+        with scripts.by_workers(scene.patch) if by_worker else contextlib.nullcontext():
             try:
-                ends[name] = str(host.run(config, "sh", "-c", f"echo {name} >>/mnt/x/lines").exit_code)
-            except boxes.InternalError as error:
-                ends[name] = f"lost: {error}"
+                result = scene.run(args, writable=True)
+                shown.append((result.exit_code, normal(result.stdout.decode())))
+            except boxes.BoxesError as error:
+                shown.append(str(error))
+    assert shown[0] == shown[1]
+    assert scene.counted.used == 1
 
-    killer = threading.Thread(target=kill)
-    threads = [threading.Thread(target=call, args=(thread,)) for thread in range(4)]
-    for thread in (killer, *threads):
-        thread.start()
-    for thread in threads:
-        thread.join(120)
-    over.set()
-    killer.join()
-    lines = (directory / "lines").read_text().split() if (directory / "lines").exists() else []
-    assert len(ends) == 32
-    assert len(lines) == len(set(lines))
-    assert {name for name, end in ends.items() if end == "0"} <= set(lines)
-    wait_until(lambda: not [*host.root.glob("run-*")], "the removal of what they held", 10.0)
+
+def test_mount_in_the_root(scene: Scene) -> None:
+    """What is mounted there already comes along; on it nothing is mounted by a script."""
+    for where in ("mnt", "tmp"):
+        subprocess.run(["mount", "-t", "tmpfs", "in-root", scene.rootfs / where], check=True)
+        try:
+            shown = scene.both(used=where == "mnt")
+            assert any("in-root" in line for line in shown)
+        finally:
+            subprocess.run(["umount", scene.rootfs / where], check=True)
+
+
+def test_masked_path_that_has_another_kind_by_then(scene: Scene, directory: Path) -> None:
+    """The host's null device is looked at each time."""
+    assert scene.run(["true"]).ok
+    (directory / "null").write_text("no device")
+    subprocess.run(["mount", "--bind", directory / "null", "/dev/null"], check=True)
+    try:
+        with pytest.raises(boxes.BoxesError, match="null"):
+            scene.run(["cat", "/proc/kcore"])
+    finally:
+        subprocess.run(["umount", "/dev/null"], check=True)
+    assert scene.counted.used == 1
+
+
+def test_home_that_a_mount_covers(scene: Scene, directory: Path) -> None:
+    subprocess.run(["sh", "-ec", "rm -r etc && mkdir -p usr/etc && ln -s usr/etc etc"], cwd=scene.rootfs, check=True)
+    (scene.rootfs / "etc/passwd").write_text("u:x:65534:65534::/below:\n")
+    (directory / "above").mkdir()
+    (directory / "above/passwd").write_text("u:x:65534:65534::/above:\n")
+    for target in ("/usr/etc", "//etc", "/usr/./etc/"):
+        binds = [boxes.Bind(directory / "above", target)]
+        before = scene.counted.used
+        by_script = scene.run(["sh", "-c", "echo $HOME"], binds=binds)
+        assert by_script.stdout == b"/above\n", (target, scene.counted.used - before)
+
+
+def test_processes_left_without_a_pid_namespace(scene: Scene) -> None:
+    config = scene.config(BY_CONFIG["no pid namespace"])
+    config["process"]["args"] = ["sh", "-c", "sleep 1234 >&- 2>&- & echo $!"]
+    pids = []
+    for _ in range(2):
+        pids.append(int(scene.run(["sh"], config=config).stdout))
+    assert scene.counted.used == 2
+    wait_until(lambda: all(map(gone, pids)), "the end of what was left", 5.0)

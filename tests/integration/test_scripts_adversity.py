@@ -205,3 +205,21 @@ def test_caller_without_standard_streams(box: Runtime, rootfs: Path, closed: str
     command = [sys.executable, "-c", CLOSED, str(source.PACKAGE.parent), str(box.root), str(rootfs), *closed.split()]
     done = subprocess.run(command, stdout=subprocess.PIPE, timeout=50, check=False)
     assert done.stdout == b"1"
+
+
+def test_keeper_killed_while_it_removes(box: Runtime, rootfs: Path, counted: Counter) -> None:
+    """What it has marked the container with does not keep others from removing it."""
+    assert boxes.run(["true"], rootfs=rootfs, root=box.root).ok
+
+    def change(script: bytes) -> bytes:
+        steps = scripts.decoded(script)
+        kept = next(number for number, (code, _) in enumerate(steps) if code == inner.KEEP)
+        steps[kept + 3] = scripts.ENDS  # after the lock, and the mark
+        return scripts.encoded(steps)
+
+    counted.change = change
+    with boxes.popen(["sleep", "1000"], rootfs=rootfs, root=box.root) as program:
+        program.kill()
+        assert program.wait(10).signal == 9
+    assert counted.used == 2
+    settled(box.root, counted)
