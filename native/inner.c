@@ -664,9 +664,10 @@ static void do_keep(struct payload payload) {
 
 /* ---- a container's whole life, by the maker ---- */
 
-/* From here on a failure takes back what was made: u32 the step where that begins, or 0. */
+/* From here on a failure takes back what was made: u32 the step where that begins, or 0. What fails meanwhile ends it. */
 static void do_undo(struct payload payload) {
-    undo = take32(&payload);
+    uint32_t first = take32(&payload);
+    undo = undoing ? 0 : first;
 }
 
 /* Make a child, which goes on with the next step: u64 flags of clone(2), u32 cgroup to be born in or ~0, u32 the number
