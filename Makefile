@@ -122,11 +122,12 @@ format: .venv/ready ## write the Python sources as `lint` wants them
 	.venv/bin/ruff format .
 
 bench: build ## side by side with runc and crun, and others; build/bench.svg is a picture
-	@scripts/install-dependencies bench
+	@scripts/install-dependencies bench engines
 	@mkdir -p build
 	$(PYTHON) bench/run $(ARGUMENTS)
 	$(PYTHON) bench/api --svg build/bench.svg
 	$(PYTHON) bench/network
+	$(PYTHON) bench/engines
 
 conformance: build ## the upstream validation suite, built in SUITE
 	@test -n "$(SUITE)" || { echo "usage: make conformance SUITE=DIR (a built checkout of runtime-tools)" >&2; exit 2; }
