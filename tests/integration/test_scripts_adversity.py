@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
+import socket
 import struct
 import subprocess
 import sys
@@ -15,11 +17,13 @@ import pytest
 import boxes
 from boxes.api import client
 from boxes.plan import inner
+from tests.integration.test_api_zygote import scan
 from tests.support import scripts, source
 from tests.support.bundle import Bundle
 from tests.support.host import cgroup_roots
 from tests.support.runtime import Runtime, wait_until
 from tests.support.scripts import Counter, counted
+from tests.support.zygote import children, named
 
 __all__ = ["counted"]
 _STRIDE = 1 if os.environ.get("BOXES_SWEEP") else 7
@@ -223,3 +227,65 @@ def test_keeper_killed_while_it_removes(box: Runtime, rootfs: Path, counted: Cou
         assert program.wait(10).signal == 9
     assert counted.used == 2
     settled(box.root, counted)
+
+
+def maker() -> int:
+    zygote = client.zygote_pid()
+    found: list[int] = []
+
+    def look() -> bool:
+        found[:] = [pid for pid in children(zygote) if named(pid) == "box: maker"]
+        return bool(found)
+
+    wait_until(look, "the maker", 5.0)
+    return found[0]
+
+
+def resident(pid: int) -> int:
+    """KiB of its own."""
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    return sum(int(line.split()[1]) for line in lines if line.startswith("Private_"))
+
+
+@pytest.mark.takes(600)
+def test_malformed_scripts_do_no_harm(box: Runtime, rootfs: Path, counted: Counter) -> None:
+    assert boxes.run(["true"], rootfs=rootfs, root=box.root).ok
+    chance, before = random.Random(7), maker()
+    connection = client.zygote().scripts
+    null = os.open(os.devnull, os.O_RDWR)
+    first = 0
+    for number in range(int(os.environ.get("BOXES_FRAMES", "300"))):
+        steps = scripts.encoded([(chance.randrange(14, 99), chance.randbytes(chance.randrange(40))) for _ in range(3)])
+        body = chance.choice([b"BOXPLAN1", b"BOXPLAN2", b"\xff" * 17, chance.randbytes(50), steps[:-3], steps + b"x"])
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        count = chance.randrange(0, 18)
+        connection.setblocking(True)
+        socket.send_fds(connection, [body], [theirs.fileno(), *[null] * 17][:count])
+        connection.setblocking(False)
+        theirs.close()
+        ours.settimeout(10)
+        while ours.recv(1 << 16):
+            pass
+        ours.close()
+        first = first or (resident(before) if number == 100 else 0)
+    os.close(null)
+    assert maker() == before
+    assert resident(before) <= first + 64
+    assert sorted(os.listdir(f"/proc/{before}/fd")) == ["0", "1", "2", "3"]
+    assert boxes.run(["true"], rootfs=rootfs, root=box.root).ok
+    assert counted.used == 2
+
+
+def test_nothing_of_a_tenant_stays_in_the_maker(box: Runtime, rootfs: Path, counted: Counter) -> None:
+    """Nor in another's keeper."""
+    token = os.urandom(16).hex()
+    with boxes.popen(["sleep", "1000"], rootfs=rootfs, root=box.root, env={"TOKEN": "other"}) as earlier:
+        assert boxes.run(["true"], rootfs=rootfs, root=box.root, env={"TOKEN": token}, input=token).ok
+        with boxes.popen(["sleep", "1000"], rootfs=rootfs, root=box.root) as later:
+            assert counted.used == 3
+            keepers = [int(Path(f"/proc/{each.pid}/stat").read_text().split()[3]) for each in (earlier, later)]
+            for pid in (maker(), *keepers):
+                assert not scan(pid, token.encode()), named(pid)
+            for keeper in keepers:
+                streams = [os.readlink(f"/proc/{keeper}/fd/{fd}") for fd in range(3)]
+                assert streams == ["/dev/null"] * 3
