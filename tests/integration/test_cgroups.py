@@ -40,6 +40,18 @@ class TestPlace:
         assert value(bundle, "memory", "cgroup.procs") == str(container.pid)
         assert value(bundle, "pids", "cgroup.procs") == str(container.pid)
 
+    def test_may_be_there_already_and_have_been_killed(self, box: Runtime, bundle: Bundle) -> None:
+        """A kernel may kill what is born in a cgroup of v2 whose processes were killed at one stroke once."""
+        if "" not in cgroup_roots():
+            pytest.skip("no cgroup v2 beside v1")
+        there = path_of(bundle, "")
+        there.mkdir()
+        try:
+            (there / "cgroup.kill").write_text("1")
+            assert box.run(bundle.args("/bin/true")).ok()
+        finally:
+            there.rmdir()
+
     def test_holds_for_children(self, box: Runtime, bundle: Bundle) -> None:
         container = box.start(bundle.shell("sleep 1000 & echo up; wait"))
         assert container.readline() == "up"

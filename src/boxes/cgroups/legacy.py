@@ -37,7 +37,7 @@ class Legacy(Manager):
 
     def entry_fd(self) -> int | None:
         unified = self._unified()
-        return None if unified is None else unified.fd
+        return unified.fd if unified is not None and unified.ours else None
 
     def make(self, *, shared: bool = False) -> None:
         self._make_all([directory for directory in self.directories if not directory.inode], shared=shared)

@@ -51,7 +51,7 @@ class Unified(Manager):
             raise StateError(f"the cgroup '{directory.path}' is frozen", hint="thaw it first")
 
     def entry_fd(self) -> int | None:
-        return self.directories[0].fd if self.directories else None
+        return self.directories[0].fd if self.directories and self.directories[0].ours else None
 
     def entries(self, *, born: bool) -> tuple[list[int], list[int]]:
         return [], [] if born else [directory.open("cgroup.procs") for directory in self.directories]
