@@ -98,9 +98,9 @@ class Manager:
         """Tell a manager that `needs_process` which it is, and what `apply` will be called with first."""
 
     def entry_fd(self) -> int | None:
-        """A descriptor for CLONE_INTO_CGROUP, which remains the manager's own; None where that does not exist, and for a
-        cgroup that was there before. If somebody has written to its cgroup.kill once, kernels kill what is born in it
-        (Linux 6.18: they compare with the parent's cgroup how often each was killed)."""
+        """A descriptor for CLONE_INTO_CGROUP, which remains the manager's own; None where that does not exist, and for
+        a cgroup that was there before. If somebody has written to its cgroup.kill once, kernels kill what is born in
+        it (Linux 6.18: they compare with the parent's cgroup how often each was killed)."""
         return None
 
     def entries(self, *, born: bool) -> tuple[list[int], list[int]]:
