@@ -99,8 +99,7 @@ class Manager:
 
     def entry_fd(self) -> int | None:
         """A descriptor for CLONE_INTO_CGROUP, which remains the manager's own; None where that does not exist, and for
-        a cgroup that was there before. If somebody has written to its cgroup.kill once, kernels kill what is born in
-        it (Linux 6.18: they compare with the parent's cgroup how often each was killed)."""
+        a cgroup that was there before: kernels kill what is born in one whose cgroup.kill was written to (6.18)."""
         return None
 
     def entries(self, *, born: bool) -> tuple[list[int], list[int]]:
