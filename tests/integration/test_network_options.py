@@ -48,7 +48,7 @@ def test_ns_is_joined(lan: Lan, box: Runtime, bundle: Bundle) -> None:
         bundle.namespace("network").shell("readlink /proc/self/ns/net")
         found = box.run(bundle, "--network", f"ns:{path}").ok().out.strip()
         assert found == os.readlink(f"/proc/self/fd/{other}")
-    box.run(bundle, "--network", "ns:/nonexistent").refused("flag --network: '/nonexistent': no such file or directory")
+    box.run(bundle, "--network", "ns:/nonexistent").refused("flag --network: cannot open the namespace: '/nonexistent'")
 
 
 def test_without_any_of_it_nothing_is_different(lan: Lan, box: Runtime, bundle: Bundle) -> None:

@@ -62,11 +62,6 @@ def _set_namespace(config: dict[str, Any], request: Request) -> None:
         "host": [],
         "ns": [{"type": "network", "path": request.argument}],
     }.get(request.driver, [{"type": "network"}])
-    if request.driver == "ns":
-        try:
-            os.stat(request.argument)
-        except OSError as error:
-            request.wrong(planned.NETWORK, f"'{request.argument}': {os.strerror(error.errno or 0).lower()}")
     if planned.NETWORK not in request.flags:
         for entry in present:
             if not wanted:
