@@ -26,15 +26,13 @@ if TYPE_CHECKING:
 _MOST = 128 << 10  # bytes of a script: it has to fit into one message
 _LARGEST = 1 << 20  # of a template
 _KEPT = 64  # templates
-_AGAIN, _NEVER = (
-    10.0,
-    1e9,
-)  # seconds until it is tried again what has not gone as foreseen, and what is not for a script
+# Seconds until it is tried again what has not gone as foreseen, and what is not for a script.
+_AGAIN, _NEVER = 10.0, 1e9
 
 
 class Joined:
     """What a process is to be in: the init of a container, its `pidfd`, and what is equal (`shape`) for all containers
-    that are like this one."""
+    whose processes have the same template."""
 
     def __init__(self, pid: int, pidfd: int, shape: str) -> None:
         self.pid = pid
@@ -43,19 +41,19 @@ class Joined:
 
 
 def shape(config: dict[str, Any]) -> str | None:
-    """The same text for all configs with the same template; None for one that has none."""
-    return dump(marked(config)) if isinstance(config, dict) and common(config) else None
+    """That of containers of this config, or None if they have no template. The container's environment counts, which its
+    processes get."""
+    return dump(config) if common(config) else None
 
 
 def run(given: dict[str, Any], fds: Sequence[int]) -> Flow[Begun | None]:
     """Run a container whose streams are these: as a worker's "run"."""
     config = given["config"]
-    found = shape(config)
-    if found is None:
+    if not isinstance(config, dict) or not common(config):
         return None
-    zygote = client.zygote()
-    key = f"run\0{given['runtime']}\0{given['state']}\0{found}"
-    template = yield from _template(zygote, key, {**given, "config": marked(config)})
+    zygote, like = client.zygote(), marked(config)
+    key = f"run\0{given['runtime']}\0{given['state']}\0{dump(like)}"
+    template = yield from _template(zygote, key, {**given, "config": like})
     script = template.fill(given["id"], config) if isinstance(template, Template) else None
     try:
         begun = yield from _carried_out(zygote, key, template, script, fds)
