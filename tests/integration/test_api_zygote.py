@@ -71,9 +71,7 @@ def test_end_of_a_container_is_told_without_a_zygote(box: Runtime, rootfs: Path)
 def test_lost_keeper_is_an_error_and_leaves_nothing(box: Runtime, rootfs: Path) -> None:
     with boxes.popen(["sleep", "1000"], rootfs=rootfs, root=box.root) as program:
         pid = program.pid
-        keeper = int(Path(f"/proc/{pid}/status").read_text().split("PPid:")[1].split()[0])
-        wait_until(lambda: helper.named(keeper).startswith("box: keeper"), "the keeper")
-        helper.kill(keeper)
+        helper.kill(helper.keeper_of(pid))
         with pytest.raises(boxes.InternalError, match="was missed"):
             program.wait(10)
     helper.wait_gone(pid)

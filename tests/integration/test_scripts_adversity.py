@@ -23,7 +23,7 @@ from tests.support.bundle import Bundle
 from tests.support.host import cgroup_roots
 from tests.support.runtime import Runtime, wait_until
 from tests.support.scripts import Counter, counted
-from tests.support.zygote import children, named
+from tests.support.zygote import keeper_of, maker, named
 
 __all__ = ["counted"]
 _STRIDE = 1 if os.environ.get("BOXES_SWEEP") else 7
@@ -182,10 +182,7 @@ def test_root_that_has_gone(box: Runtime, rootfs: Path, counted: Counter) -> Non
 def test_killed_maker_is_replaced(box: Runtime, rootfs: Path, counted: Counter) -> None:
     for _ in range(3):
         assert boxes.run(["true"], rootfs=rootfs, root=box.root).ok
-        zygote = client.zygote_pid()
-        children = map(int, Path(f"/proc/{zygote}/task/{zygote}/children").read_text().split())
-        maker = next(pid for pid in children if Path(f"/proc/{pid}/comm").read_text() == "box: maker\n")
-        os.kill(maker, signal.SIGKILL)
+        os.kill(maker(), signal.SIGKILL)
     assert boxes.run(["true"], rootfs=rootfs, root=box.root).ok
 
 
@@ -227,18 +224,6 @@ def test_keeper_killed_while_it_removes(box: Runtime, rootfs: Path, counted: Cou
         assert program.wait(10).signal == 9
     assert counted.used == 2
     settled(box.root, counted)
-
-
-def maker() -> int:
-    zygote = client.zygote_pid()
-    found: list[int] = []
-
-    def look() -> bool:
-        found[:] = [pid for pid in children(zygote) if named(pid) == "box: maker"]
-        return bool(found)
-
-    wait_until(look, "the maker", 5.0)
-    return found[0]
 
 
 def resident(pid: int) -> int:
@@ -283,7 +268,7 @@ def test_nothing_of_a_tenant_stays_in_the_maker(box: Runtime, rootfs: Path, coun
         assert boxes.run(["true"], rootfs=rootfs, root=box.root, env={"TOKEN": token}, input=token).ok
         with boxes.popen(["sleep", "1000"], rootfs=rootfs, root=box.root) as later:
             assert counted.used == 3
-            keepers = [int(Path(f"/proc/{each.pid}/stat").read_text().split()[3]) for each in (earlier, later)]
+            keepers = [keeper_of(each.pid) for each in (earlier, later)]
             for pid in (maker(), *keepers):
                 assert not scan(pid, token.encode()), named(pid)
             for keeper in keepers:

@@ -209,20 +209,10 @@ def test_sandboxes_of_one_config_share_a_template(host: Host, scripts: Scripts) 
 # ---- what is killed ----
 
 
-def children(pid: int) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
-def makers() -> list[int]:
-    return [pid for pid in children(client.zygote_pid()) if zygotes.named(pid) == "box: maker"]
-
-
 def test_keeper_that_a_script_has_made_and_is_killed_is_told_of(host: Host, scripts: Scripts) -> None:
     with boxes.popen(["sleep", "1000"], rootfs=host.rootfs, root=host.root) as program:
-        keeper = int(Path(f"/proc/{program.pid}/status").read_text().split("PPid:")[1].split()[0])
-        assert zygotes.named(keeper).startswith("box: keeper")
         pid = program.pid
-        zygotes.kill(keeper)
+        zygotes.kill(zygotes.keeper_of(pid))
         with pytest.raises(boxes.InternalError, match="was missed"):
             program.wait(10)
     assert scripts.used == [True]
@@ -247,7 +237,7 @@ def test_forks_of_the_maker_that_are_killed_leave_nothing_and_nothing_begins_twi
     def kill() -> None:
         while not over.wait(chance.uniform(0, 0.01)):
             with suppress(OSError, IndexError):
-                os.kill(chance.choice(children(makers()[0])), signal.SIGKILL)
+                os.kill(chance.choice(zygotes.children(zygotes.maker())), signal.SIGKILL)
 
     def call(thread: int) -> None:
         for number in range(8):

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from boxes.api import client
 from tests.support import source
 from tests.support.runtime import wait_until
 
@@ -32,6 +33,27 @@ def named(pid: int) -> str:
         return Path(f"/proc/{pid}/comm").read_text().strip()
     except (FileNotFoundError, ProcessLookupError):
         return ""
+
+
+def keeper_of(pid: int) -> int:
+    """The parent of a container's init, once it is nothing but its keeper: a script is not quite there when it says
+    that the program has begun."""
+    keeper = int(Path(f"/proc/{pid}/status").read_text().split("PPid:")[1].split()[0])
+    wait_until(lambda: named(keeper).startswith("box: keeper"), "the keeper")
+    return keeper
+
+
+def maker() -> int:
+    """This process's."""
+    zygote = client.zygote_pid()
+    found: list[int] = []
+
+    def look() -> bool:
+        found[:] = [pid for pid in children(zygote) if named(pid) == "box: maker"]
+        return bool(found)
+
+    wait_until(look, "the maker", 5.0)
+    return found[0]
 
 
 def gone(pid: int) -> bool:
