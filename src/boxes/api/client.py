@@ -126,10 +126,13 @@ class Zygote:
             with contextlib.suppress(OSError):
                 os.waitpid(self.pid, 0)
 
-    def close(self) -> None:
+    def hang_up(self) -> None:
         """It ends by itself when its sockets do."""
         self.socket.close()
         self.scripts.close()
+
+    def close(self) -> None:
+        self.hang_up()
         if self.pidfd >= 0:
             os.close(self.pidfd)
             self.pidfd = -1
@@ -181,8 +184,7 @@ class _Current:
         with self.lock:
             zygote, self.zygote = self.zygote, None
         if zygote is not None:
-            zygote.socket.close()
-            zygote.scripts.close()
+            zygote.hang_up()
             zygote.reap(_ENDING)
 
     def after_fork(self) -> None:

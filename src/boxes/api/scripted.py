@@ -41,8 +41,8 @@ class Joined:
 
 
 def shape(config: dict[str, Any]) -> str | None:
-    """That of containers of this config, or None if they have no template. The container's environment counts, which its
-    processes get."""
+    """That of containers of this config, or None if they have no template. Their environment counts: processes in them
+    get it."""
     return dump(config) if common(config) else None
 
 

@@ -33,7 +33,7 @@ _COLUMNS = ("name", "subnets", "bridge", "containers")
 
 def run(call: Call) -> int:
     action, *names = call.options.arguments
-    if action not in ("ls", "create", "inspect", "rm"):
+    if action not in _ACTIONS:
         raise UsageError(f"'{action}' where ls, create, inspect or rm is wanted", hint=f"box network {COMMAND.usage}")
     if (action == "ls") != (not names) or (action in ("create", "inspect") and len(names) > 1):
         raise UsageError(f"usage: box network {COMMAND.usage}")
@@ -41,9 +41,7 @@ def run(call: Call) -> int:
         raise UsageError("--subnet and --mtu belong to 'box network create'")
     if action != "rm" and call.options.flag("force"):
         raise UsageError("--force belongs to 'box network rm'")
-    if action == "rm":
-        return _remove(call, names)
-    {"ls": _list, "create": _create, "inspect": _inspect}[action](call, names)
+    _ACTIONS[action](call, names)
     return 0
 
 
@@ -76,7 +74,7 @@ def _inspect(call: Call, names: list[str]) -> None:
     write(pretty(network_admin.describe(names[0])) + "\n")
 
 
-def _remove(call: Call, names: list[str]) -> int:
+def _remove(call: Call, names: list[str]) -> None:
     """Each that can be. What is wrong with the others is told as warnings, but for the last."""
     from boxes.container import network_admin
 
@@ -90,4 +88,6 @@ def _remove(call: Call, names: list[str]) -> int:
         log.warning(each.message)
     if failed:
         raise failed[-1]
-    return 0
+
+
+_ACTIONS = {"ls": _list, "create": _create, "inspect": _inspect, "rm": _remove}

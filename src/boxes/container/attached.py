@@ -16,6 +16,7 @@ from boxes.errors import InternalError
 from boxes.linux import syscalls
 from boxes.linux.fd import inherit, sealed
 from boxes.plan.inner import KEEP, Steps, string
+from boxes.plan.inner import REMOVED as REMOVED  # for who hears it
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,7 +36,6 @@ _AT_REMOVEDIR = 0x200
 _LOCK_EX = 2
 _EXITED = 1  # CLD_EXITED of waitid(2)
 EVERYTHING = b"\0"  # what a keeper is told to end all; another byte is a signal
-REMOVED = b"!removed"  # what it says last, when it has removed everything
 
 
 def usage_files(cgroups: Manager) -> dict[str, int]:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 # native/inner.c has the same.
 CALL, FORK, CONSOLE, READY, WAIT, BOUNDING, CHDIR, STDIO, HOOK, EXEC, SECCOMP, WRITE, KEEP = range(1, 14)
 UNDO, SPAWN, LAUNCHED, NOTE, PASS, DEVICES, NULL_DEVICE = range(14, 21)
+REMOVED = b"!removed"  # what a keeper says last, when it has removed everything
 
 # System call numbers by machine: <asm/unistd_64.h>, <asm-generic/unistd.h>
 _NUMBERS = {

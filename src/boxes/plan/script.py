@@ -19,7 +19,7 @@ from boxes.linux import flags as k
 from boxes.plan import script_root
 from boxes.plan.container import init_steps
 from boxes.plan.descriptors import Descriptors
-from boxes.plan.inner import DEVICES, PASS, UNDO, WRITE, Steps, string
+from boxes.plan.inner import DEVICES, PASS, REMOVED, UNDO, WRITE, Steps, string
 from boxes.plan.scripted import (
     INODE,
     NONE,
@@ -28,6 +28,7 @@ from boxes.plan.scripted import (
     O_READ,
     O_WRITE,
     REPLY,
+    SIGKILL,
     TEXT,
     Child,
     Process,
@@ -47,9 +48,7 @@ if TYPE_CHECKING:
 
 _LOCK, _TRY_LOCK, _UNLOCK = 2, 6, 8  # flock(2)
 _AT_REMOVEDIR = 0x200
-_SIGKILL = 9
 _ENOENT, _EPIPE = 2, 32
-_REMOVED = b"!removed"  # as in container/attached.py
 _FILES = ("config.json", "state.json.new", "state.json")  # of the container's directory
 
 
@@ -161,7 +160,7 @@ class Script:
         born, entries = self._entries()
         self._child.begin()
         child = self._child.process
-        child.call("prctl", k.PR_SET_PDEATHSIG, _SIGKILL)
+        child.call("prctl", k.PR_SET_PDEATHSIG, SIGKILL)
         child.call("umask", 0)
         root = script_root.build(child, made.plan, made.facts, made.looked, entries)
         old = child.open("openat", k.AT_FDCWD, string("/"), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -211,5 +210,5 @@ class Script:
         for name in _FILES:
             host.call("unlinkat", self._lock, string(name), 0, ignore=_ENOENT)
         host.call("unlinkat", k.AT_FDCWD, string(made.path), _AT_REMOVEDIR, ignore=_ENOENT)
-        host.call("write", REPLY, _REMOVED, len(_REMOVED), ignore=_EPIPE)
+        host.call("write", REPLY, REMOVED, len(REMOVED), ignore=_EPIPE)
         host.call("exit_group", 0)

@@ -22,7 +22,7 @@ NONE = 0xFFFFFFFF  # no descriptor
 REPLY = 3  # the socket for reports, after the program's streams; 4 may be a pidfd: native/inner.c, `make`
 _AF_UNIX, _SEQPACKET = 1, 5 | os.O_CLOEXEC
 _SOL_SOCKET, _SO_PASSCRED = 1, 16
-_SIGKILL, _P_PIDFD, _WEXITED = 9, 3, 4
+SIGKILL, _P_PIDFD, _WEXITED = 9, 3, 4
 TEXT, OWN_PID, OWN_START, CHILD_PID, CHILD_START, INODE = range(6)  # the parts of a note: native/inner.c
 
 
@@ -146,5 +146,5 @@ class Child:
 
     def take_back(self, pidfd: int) -> None:
         """Steps of which each may fail."""
-        self._host.call("pidfd_send_signal", pidfd, _SIGKILL, 0, 0)
+        self._host.call("pidfd_send_signal", pidfd, SIGKILL, 0, 0)
         self._host.call("waitid", _P_PIDFD, pidfd, 0, _WEXITED, 0)
