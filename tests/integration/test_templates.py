@@ -131,6 +131,15 @@ def test_limits_are_those_of_the_cgroups(host: Host, scripts: Scripts, box: Runt
     wait_until(lambda: not [*host.root.glob("run-*")], "their removal", 5.0)
 
 
+def test_arguments_stay_as_they_are(host: Host, scripts: Scripts) -> None:
+    """Even those that are like what a template has filled in."""
+    host.run(host.config(), "true")
+    (template,) = [each for each in client.zygote().templates.values() if not isinstance(each, float)]
+    text = f"{template._facts['created']} {template._facts['id']}"
+    assert host.run(host.config(), "echo", text).stdout == f"{text}\n".encode()
+    assert scripts.used == [True, True]
+
+
 def test_home_follows_the_roots_users(host: Host, scripts: Scripts) -> None:
     config = host.config(user=(1000, 1000))
     assert "HOME=/home/me" in look(host, config)["env"]

@@ -83,9 +83,11 @@ class _Template:
             return None
         return [*env, f"HOME={homes[0]}"]
 
-    def _whole(self, id: str, changing: list[bytes]) -> bytes:
-        own = id.encode()
-        parts = [part.replace(self._id, own) for part in self._parts]
+    def _whole(self, changing: list[bytes], replaced: dict[bytes, bytes]) -> bytes:
+        """The script. What is replaced is so in the template's own parts alone."""
+        parts = self._parts
+        for old, new in replaced.items():
+            parts = [part.replace(old, new) for part in parts]
         body = parts[0] + b"".join(step + part for step, part in zip(changing, parts[1:], strict=True))
         return inner.whole(body, self._facts["steps"])
 
@@ -112,11 +114,12 @@ class Template(_Template):
         if at_home is None or not self._fits(id):
             return None
         facts = self._facts
-        text = facts["config"].replace(dump([ARGUMENT]), dump(args), 1).replace(dump([VARIABLE]), dump(env), 1)
+        text = facts["config"].replace(dump([VARIABLE]), dump(env), 1)  # first: no environment is like the other mark
+        text = text.replace(dump([ARGUMENT]), dump(args), 1)
         directory, name = facts["note"]
         note = inner.encoded(inner.NOTE, scripted.note(directory, name, [(scripted.TEXT, text.encode())]))
-        script = self._whole(id, [note, _execution(args, at_home)])
-        return script.replace(facts["created"].encode(), journals.now().encode())
+        replaced = {self._id: id.encode(), facts["created"].encode(): journals.now().encode()}
+        return self._whole([note, _execution(args, at_home)], replaced)
 
 
 class ExecTemplate(_Template):
@@ -127,4 +130,4 @@ class ExecTemplate(_Template):
         at_home = self._home(root, [*self._facts["env"], *env])
         if at_home is None or not self._fits(id):
             return None
-        return self._whole(id, [_execution(args, at_home)])
+        return self._whole([_execution(args, at_home)], {self._id: id.encode()})
