@@ -106,6 +106,7 @@ static int making;             /* this is the maker's: it goes on when nobody he
 static uint32_t undo;          /* the step at which what was made so far begins to be taken back; 0: nothing is */
 static int undoing;            /* steps may fail */
 static long child;             /* who was spawned */
+static int32_t begun;          /* who was about to execute the program when that was last heard of; 0: nobody */
 static struct payload all;     /* the steps */
 
 static void carry_out(uint32_t first);
@@ -698,8 +699,8 @@ static void do_spawn(struct payload payload) {
     current = next - 1;
 }
 
-/* The next report of a child, and whose it is if the socket passes credentials. */
-static ssize_t heard(int socket, char *buffer, size_t room, int32_t *sender) {
+/* The next report of a child: whose it is the socket tells if it passes credentials. */
+static ssize_t heard(int socket, char *buffer, size_t room) {
     union {
         char space[CMSG_SPACE(sizeof(struct ucred))];
         struct cmsghdr align;
@@ -712,23 +713,45 @@ static ssize_t heard(int socket, char *buffer, size_t room, int32_t *sender) {
     do
         size = recvmsg(socket, &message, MSG_CMSG_CLOEXEC);
     while (size < 0 && errno == EINTR);
-    struct cmsghdr *header = size > 0 ? CMSG_FIRSTHDR(&message) : NULL;
+    struct report *report = (struct report *)(void *)buffer;
+    if (size < (ssize_t)sizeof *report)
+        return size;
+    struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+    int32_t sender = (int32_t)child;
     if (header && header->cmsg_type == SCM_CREDENTIALS)
-        memcpy(sender, CMSG_DATA(header), sizeof *sender); /* struct ucred begins with the pid */
+        memcpy(&sender, CMSG_DATA(header), sizeof sender); /* struct ucred begins with the pid */
+    if (report->kind == REPORT_EXECUTING)
+        begun = sender;
+    else if (report->kind == REPORT_ERROR)
+        begun = 0;
     return size;
+}
+
+/* Let no program begin any more. One that may have begun is ended; and whoever asked for it, and hears of a failure,
+ * hears once more that the request was taken, so as not to begin it again: boxes.api.scripted. */
+static void prevent_launch(int socket) {
+    static char buffer[sizeof(struct report) + DATA];
+    shutdown(socket, SHUT_RD);
+    while (heard(socket, buffer, sizeof buffer) > 0)
+        continue;
+    if (begun && (kill(begun, SIGKILL) < 0 || waitpid(begun, NULL, 0) < 0 || write(reports, "!taken", 6) < 0))
+        errno = 0; /* it has ended, or nobody is left to tell */
 }
 
 /* Wait until the program has replaced the child, or the child that this has made in its place, and tell so, with its pid
  * and pidfd: u32 its socket, u32 the pidfd, u32 whether it is another's, which has to get this number. What is reported of
- * a failure is handed on. */
+ * a failure is handed on. Where what was made is taken back, this prevents it. */
 static void do_launched(struct payload payload) {
-    int socket = (int)take32(&payload), pidfd = (int)take32(&payload), other = (int)take32(&payload), executing = 0;
-    int32_t pid = (int32_t)child;
+    int socket = (int)take32(&payload), pidfd = (int)take32(&payload), other = (int)take32(&payload);
     static char buffer[sizeof(struct report) + DATA];
     struct report *report = (struct report *)(void *)buffer;
+    if (undoing) {
+        prevent_launch(socket);
+        return;
+    }
     for (;;) {
-        ssize_t size = heard(socket, buffer, sizeof buffer, &pid);
-        if (size == 0 && executing)
+        ssize_t size = heard(socket, buffer, sizeof buffer);
+        if (size == 0 && begun)
             break;
         if (size < (ssize_t)sizeof *report)
             fail_with(ECHILD, NULL, 0); /* it ended without a word */
@@ -737,18 +760,16 @@ static void do_launched(struct payload payload) {
                 errno = 0; /* nobody is left to tell */
             give_up();
         }
-        executing |= report->kind == REPORT_EXECUTING;
     }
     if (other) {
         /* It has begun: whatever goes wrong from here on must not look as if it had not. */
-        if ((pid != child && waitpid((pid_t)child, NULL, 0) < 0) || syscall(SYS_pidfd_open, pid, 0) != pidfd) {
-            kill((pid_t)pid, SIGKILL);
+        if ((begun != child && waitpid((pid_t)child, NULL, 0) < 0) || syscall(SYS_pidfd_open, begun, 0) != pidfd)
             give_up();
-        }
-        child = pid;
+        child = begun;
     }
     close(socket);
-    send_report(REPORT_READY, 0, (const char *)&pid, sizeof pid, pidfd);
+    send_report(REPORT_READY, 0, (const char *)&begun, sizeof begun, pidfd);
+    begun = 0;
 }
 
 /* When a process began, in clock ticks since boot: proc(5), /proc/pid/stat, the 22nd field. */

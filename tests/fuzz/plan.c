@@ -76,6 +76,7 @@ static ssize_t told(void *data, size_t size) {
 #define prctl(...) 0
 #define accept4(...) (-1)
 #define recv(...) 0
+#define shutdown(...) 0
 #define sendmsg(...) 1
 #define execve(path, argv, envp) touch(path, argv, envp)
 #define sigaction(number, action, old) ((void)(action), 0)
@@ -121,7 +122,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     memcpy(plan + HEAD_OF_PLAN, data + 1, size - 1);
     chdir_done = closed = undoing = 0;
     turns = undo = 0;
-    child = 0;
+    child = begun = 0;
     making = size % 2;
     explain = 1;
     errno = ENOENT;

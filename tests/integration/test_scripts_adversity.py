@@ -169,6 +169,37 @@ def test_program_that_was_not_announced_is_not_begun_again(
     settled(box.root, counted)
 
 
+@pytest.mark.parametrize("sandboxed", [True, False])
+def test_program_that_has_begun_when_its_script_fails_is_ended_and_not_begun_again(
+    box: Runtime, rootfs: Path, directory: Path, binds: list[boxes.Bind], counted: Counter, sandboxed: bool
+) -> None:
+    """The step that waits for it is one that fails after a while."""
+    begun = directory / "out/begun"
+    program = ["sh", "-c", "echo x >>/out/begun; sleep 1000"]
+    late = inner.Steps()
+    late.call("ppoll", 0, 0, struct.pack("=qq", 0, 300_000_000), 0, 0, expect=1)
+
+    def change(script: bytes) -> bytes:
+        steps = scripts.decoded(script)
+        at = next(number for number, (code, _) in enumerate(steps) if code == inner.LAUNCHED)
+        steps[at] = scripts.decoded(late.encode())[0]
+        return scripts.encoded(steps)
+
+    if sandboxed:
+        with boxes.Sandbox(rootfs, root=box.root, binds=binds, layered=False) as sandbox:
+            counted.change = change
+            with pytest.raises(boxes.InternalError):
+                sandbox.exec(program)
+            wait_until(lambda: len(box("ps", "-f", "json", sandbox.id).json()) == 1, "its end", 5.0)
+    else:
+        assert boxes.run(["true"], rootfs=rootfs, root=box.root, binds=binds).ok
+        counted.change = change
+        with pytest.raises(boxes.InternalError):
+            boxes.run(program, rootfs=rootfs, root=box.root, binds=binds)
+    assert begun.read_text() == "x\n"
+    settled(box.root, counted)
+
+
 def test_root_that_has_gone(box: Runtime, rootfs: Path, counted: Counter) -> None:
     """The error of the ordinary way, though a template looks at the root."""
     assert boxes.run(["true"], rootfs=rootfs, root=box.root).ok

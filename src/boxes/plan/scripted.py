@@ -146,5 +146,6 @@ class Child:
 
     def take_back(self, pidfd: int) -> None:
         """Steps of which each may fail."""
+        self._host.steps.add(LAUNCHED, pack("=III", self._ours, NONE, 0), "prevent", "")
         self._host.call("pidfd_send_signal", pidfd, SIGKILL, 0, 0)
         self._host.call("waitid", _P_PIDFD, pidfd, 0, _WEXITED, 0)
