@@ -85,16 +85,37 @@ def path(package: str) -> str:
 
 
 def refresh() -> None:
-    """Write the file for the package this process runs from, if it came without a good one and that may be written."""
+    """Write the file for the package this process runs from, if that has no good one and it may be written."""
     package = sys.modules["boxes"]
-    if getattr(package, "bundled", None) is True or "__file__" in vars(package):
+    bundled = getattr(package, "bundled", None)  # False: with an old one; None: without
+    if bundled is True or "__file__" in vars(package):
         return  # with a good one, or imported as a library
     directory = package.__path__[0]
+    if bundled is None and _is_good(directory):
+        return  # only this start could not read it
     if os.access(f"{directory}/__pycache__", os.W_OK):
         try:
             write(directory)
         except (OSError, SyntaxError):
             pass  # as it was: it works without
+
+
+def _is_good(package: str) -> bool:
+    """Whether the next start will find what `write` would write, as far as the head of the file says."""
+    try:
+        with open(path(package), "rb") as file:
+            head = file.read(int.from_bytes(file.read(4), "little"))
+            facts = marshal.loads(head)[1]  # noqa: S302 - our own
+            size = os.fstat(file.fileno()).st_size - 4 - len(head)
+            found = (facts["size"], facts["named"], facts["identity"])
+        named = _path_file(package)
+        if named is not None:
+            with open(named, "rb") as file:
+                if file.read() != _path_lines():
+                    return False
+    except (OSError, EOFError, ValueError, TypeError, LookupError):
+        return False
+    return bool(found == (size, named is not None, _identity(package)))
 
 
 def write(package: str, installed: str | None = None) -> None:
@@ -112,11 +133,16 @@ def write(package: str, installed: str | None = None) -> None:
         name: (name, *module.facts, add(module.code)) for name, module in modules.items() if module.code is not None
     }
     facts: dict[str, Any] = {"packs": packs, "index_place": add(index), "size": len(body)}
-    facts["identity"] = "\0".join((installed or package, sys.version, _library()))
+    facts["identity"] = _identity(installed or package)
     facts["named"] = _path_file(package) is not None
     head = marshal.dumps((_finder(package), facts))
     _write_path(package)
     _replace(path(package), len(head).to_bytes(4, "little") + head + body)
+
+
+def _identity(package: str) -> str:
+    """Of package and interpreter: bytecode has the paths of one, and is for the other."""
+    return f"{package}\0{sys.version}\0{_library()}"
 
 
 def _library() -> str:
@@ -144,8 +170,12 @@ def _write_path(package: str) -> None:
     """
     file = _path_file(package)
     if file is not None:
-        lines = ["../start", _library(), f"{_library()}/lib-dynload"]
-        _replace(file, "".join(f"{line}\n" for line in lines).encode())
+        _replace(file, _path_lines())
+
+
+def _path_lines() -> bytes:
+    lines = ["../start", _library(), f"{_library()}/lib-dynload"]
+    return "".join(f"{line}\n" for line in lines).encode()
 
 
 def _parts(entries: list[tuple[object, ...]]) -> list[list[tuple[object, ...]]]:

@@ -11,6 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.marks import requires
+from tests.sweeps import points
+
 CHECKOUT = Path(__file__).parents[2]
 SEED = int(os.environ.get("BOXES_SEED") or 1)
 _CACHE = "src/boxes/__pycache__"
@@ -41,11 +44,12 @@ class Prefix:
 
     def is_quick(self) -> bool:
         """Whether a command finds all as it should be: else it would be written anew."""
-        facts = [os.stat(file) for file in (self.bundle, self.library)]
+        before = self.files()
         self.works()
-        return all(
-            os.path.samestat(was, os.stat(file)) for was, file in zip(facts, (self.bundle, self.library), strict=True)
-        )
+        return self.files() == before
+
+    def files(self) -> list[int]:
+        return [os.stat(file).st_ino for file in (self.bundle, self.library)]
 
     def heals(self) -> None:
         """The next command works, and the ones after that are quick."""
@@ -68,6 +72,17 @@ def test_lost_files_are_written_by_the_next_command(prefix: Prefix) -> None:
     prefix.heals()
     prefix.library.unlink()
     prefix.heals()
+
+
+@requires("cc")
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="tests/support/inject.c is for x86-64")
+def test_start_that_fails_to_read_it_once_does_not_write_it_anew(prefix: Prefix, tmp_path: Path) -> None:
+    before = prefix.files()
+    command = [f"{prefix.path}/bin/box", "--version"]
+    reads = [point for point in points.record(command, tmp_path).points if point.call == "read"]
+    for point in reads:
+        points.run(command, points.failing(point), tmp_path, 20)
+        assert prefix.files() == before, point
 
 
 def test_bundle_that_is_cut_short_breaks_nothing(prefix: Prefix) -> None:
