@@ -77,7 +77,7 @@ __attribute__((noreturn)) static void fail(const char *what, const char *where) 
 }
 
 static int own_stderr = STDERR_FILENO; /* which is a pipe to the watcher meanwhile */
-static pid_t watcher;
+static pid_t watcher, watched;
 
 /* The line of a report that says most: what is fatal, or else the last. `text` is changed. */
 static const char *telling_line(char *text) {
@@ -96,11 +96,11 @@ static const char *telling_line(char *text) {
 }
 
 /* As read(2); 0 also if the writer has ended, but something kept the pipe open, such as a close(2) that failed. */
-static ssize_t heard(int words, char *text, size_t size, pid_t writer) {
+static ssize_t heard(int words, char *text, size_t size) {
     struct pollfd ready = {.fd = words, .events = POLLIN};
     while (poll(&ready, 1, 50) == 0) {
         pid_t parent = getppid();
-        if (writer > 0 && parent > 0 && parent != writer)
+        if (watched > 0 && parent > 0 && parent != watched)
             return 0;
     }
     ssize_t count = read(words, text, size);
@@ -110,12 +110,11 @@ static ssize_t heard(int words, char *text, size_t size, pid_t writer) {
 /* Read what is said until the interpreter runs, which a zero byte tells, or has ended. */
 static int watch(void *words) {
     static char text[1 << 14];
-    const pid_t writer = getppid();
     size_t length = 0;
     ssize_t count;
     if (dup2(own_stderr, STDERR_FILENO) < 0)
         return 1;
-    while ((count = heard(*(int *)words, text + length, sizeof text - 1 - length, writer)) > 0) {
+    while ((count = heard(*(int *)words, text + length, sizeof text - 1 - length)) > 0) {
         length += (size_t)count;
         if (text[length - 1] == '\0')
             return 0;
@@ -135,6 +134,7 @@ static void start_watcher(void) {
     static int words[2];
     if (pipe2(words, O_CLOEXEC) < 0)
         return;
+    watched = getpid(); /* it can have ended before the watcher's first instruction */
     int kept = dup(STDERR_FILENO);
     if (kept >= 0 && dup2(words[1], STDERR_FILENO) >= 0) {
         own_stderr = kept;
