@@ -67,19 +67,43 @@ def layered(lower: list[str], upper: str, work: str) -> int:
             os.close(fd)
 
 
-def isolate(propagation: int) -> None:
-    """Separate this mount namespace's copies from the host's mounts."""
-    syscalls.mount(None, "/", None, propagation)
+def open_place(rootfs: str) -> int:
+    """The directory over which the container's root will be attached: its own, or the nearest around it within reach.
 
-
-def attach(tree: int, propagation: int) -> None:
-    """Attach the container's root over the root of this mount namespace.
-
-    Processes keep the root they have, so paths of the host go on working here, and no directory has to be within reach
-    of the container's user; pivot_root(2) wants only that the new root is attached somewhere.
+    Never the root of this mount namespace, unless that is the container's: paths of the host are looked up after this,
+    and a `..` that comes to a root goes on in whatever is mounted over it. A path such as /etc/resolv.conf, if it is a
+    link to ../run/…, would lead into the container's files then, and by their links to any file of the host.
     """
-    target = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        attributes.place(tree, target, Attributes(), propagation)
-    finally:
-        os.close(target)
+    place = rootfs
+    while True:
+        try:
+            return os.open(place, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        except PermissionError:
+            place = place.rpartition("/")[0]
+            if not place:
+                raise
+
+
+def isolate(propagation: int, place: int) -> None:
+    """Separate this mount namespace's copies from the host's mounts: all, or the topmost and that which has `place`."""
+    syscalls.mount(None, "/", None, propagation)
+    if not propagation & k.MS_REC:
+        _isolate_mount(os.readlink(f"/proc/self/fd/{place}"), propagation)
+
+
+def _isolate_mount(path: str, propagation: int) -> None:
+    """Of the mount that a path is in; only where it is mounted can it be changed."""
+    while path and path != "/":
+        try:
+            syscalls.mount(None, path, None, propagation)
+        except OSError as error:
+            if error.errno not in (13, 22):  # EACCES, EINVAL
+                raise
+            path = path.rpartition("/")[0]
+        else:
+            return
+
+
+def attach(tree: int, place: int, propagation: int) -> None:
+    """Attach the container's root: pivot_root(2) wants it attached somewhere."""
+    attributes.place(tree, place, Attributes(), propagation)

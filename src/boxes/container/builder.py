@@ -79,13 +79,14 @@ def main(job: Job) -> NoReturn:
     for line in job.plan.warnings:
         log.warning(line)
     channel.expect(job.socket, "go")
+    place = open_place(job)
     if job.facts.has_own("user"):
         become_root(job)
     # After the ids, whose change clears it. Until inner says "ready" this process is the runtime's alone.
     syscalls.prctl(k.PR_SET_PDEATHSIG, _signal.SIGKILL)
     syscalls.prctl(k.PR_SET_DUMPABLE, 0)
     os.umask(0)
-    root = _enter_root(job)
+    root = _enter_root(job, place)
     run.run(root, job.plan.early, [])
     found = program.may_be_there(job.config, root.fd)  # here, since what comes after the cgroup of memory counts
     if job.awaited:
@@ -152,14 +153,25 @@ def become_root(job: Job) -> None:
                     raise
 
 
-def _enter_root(job: Job) -> roots.Root:
+def open_place(job: Job) -> int:
+    """Where the root will be attached, if this process has a mount namespace for it. Before the ids are changed, to
+    which the way may be closed."""
     if not job.facts.has_own("mount"):
-        return roots.Root(job.tree, sources={}, cut=0)
-    if job.joined_mount_namespace:
-        # A private copy to build in; inner carries the finished tree over.
-        syscalls.unshare(k.CLONE_NEWNS)
+        return -1
     try:
-        roots.isolate(job.plan.isolation)
+        if job.joined_mount_namespace:
+            # A private copy to build in; inner carries the finished tree over.
+            syscalls.unshare(k.CLONE_NEWNS)
+        return roots.open_place(job.facts.rootfs)
+    except OSError as error:
+        raise refused("cannot mount the root", error, pointer="/root/path") from error
+
+
+def _enter_root(job: Job, place: int) -> roots.Root:
+    if place < 0:
+        return roots.Root(job.tree, sources={}, cut=0)
+    try:
+        roots.isolate(job.plan.isolation, place)
         # A peer of the host's mounts is never mounted on, whatever volumes may be.
         cut = k.MS_SLAVE if job.plan.isolation & k.MS_SLAVE else k.MS_PRIVATE
         tree = job.tree
@@ -168,7 +180,8 @@ def _enter_root(job: Job) -> roots.Root:
             tree = roots.layered([*between, job.facts.rootfs], upper, work)
         elif tree < 0:
             tree = roots.clone_tree(k.AT_FDCWD, job.facts.rootfs, recursive=True)
-        roots.attach(tree, cut)
+        roots.attach(tree, place, cut)
+        os.close(place)
     except OSError as error:
         raise refused("cannot mount the root", error, pointer="/root/path") from error
     return roots.Root(tree, sources=job.sources, cut=cut, context=_context(job))

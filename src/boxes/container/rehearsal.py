@@ -158,11 +158,12 @@ def _heard(socket: _socket.socket) -> list[BoxesError]:
 def _play(job: builder.Job) -> NoReturn:
     """As builder.main, but that one error is not the end."""
     channel.expect(job.socket, "go")
+    place = builder.open_place(job)
     if job.facts.has_own("user"):
         builder.become_root(job)
     syscalls.prctl(k.PR_SET_PDEATHSIG, _signal.SIGKILL)
     os.umask(0)
-    root = _enter(job) if job.facts.has_own("mount") else roots.Root(job.tree, sources={}, cut=0)
+    root = _enter(job, place) if place >= 0 else roots.Root(job.tree, sources={}, cut=0)
     writable = job.facts.has_own("mount") and not os.fstatvfs(root.fd).f_flag & _READ_ONLY
     _operate(job, root, {os.fstat(root.fd).st_dev} if writable else set())
     from boxes.container import check_program
@@ -172,19 +173,17 @@ def _play(job: builder.Job) -> NoReturn:
     os._exit(0)
 
 
-def _enter(job: builder.Job) -> roots.Root:
-    """A copy of the root in the place of this namespace's."""
-    if job.joined_mount_namespace:
-        syscalls.unshare(k.CLONE_NEWNS)
+def _enter(job: builder.Job, place: int) -> roots.Root:
+    """A copy of the root over its place."""
     try:
-        roots.isolate(k.MS_REC | k.MS_PRIVATE)
+        roots.isolate(k.MS_REC | k.MS_PRIVATE, place)
     except PermissionError as error:
         raise UnsupportedError(
             "the user namespace has no rights in it", pointer="/linux/namespaces", errno=error.errno, hint=_forbidden()
         ) from error
     try:
         tree = _copy(job.facts.rootfs)
-        roots.attach(tree, k.MS_PRIVATE)
+        roots.attach(tree, place, k.MS_PRIVATE)
     except OSError as error:
         raise refused("cannot mount the root", error, pointer="/root/path") from error
     return roots.Root(tree, sources=job.sources, cut=k.MS_PRIVATE)

@@ -140,6 +140,10 @@ def enter_root(steps: inner.Steps, facts: Facts, plan: Plan, fds: Descriptors) -
         where = inner.string(facts.rootfs)
         steps.call("setns", fds.mount_namespace, k.CLONE_NEWNS, pointer="/linux/namespaces")
         steps.call("move_mount", fds.root, empty, k.AT_FDCWD, where, k.MOVE_MOUNT_F_EMPTY_PATH, pointer=pointer)
+    elif facts.no_pivot and facts.has_own("mount"):
+        # Over the host's root, to which no `..` leads then.
+        onto = k.MOVE_MOUNT_F_EMPTY_PATH | k.MOVE_MOUNT_T_EMPTY_PATH
+        steps.call("move_mount", fds.root, empty, fds.old_root, empty, onto, pointer=pointer)
     steps.call("fchdir", fds.root, pointer=pointer)
     if facts.no_pivot or not facts.has_own("mount") or fds.mount_namespace >= 0:
         steps.call("chroot", dot, pointer=pointer)

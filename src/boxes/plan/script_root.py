@@ -41,7 +41,7 @@ def build(child: Process, plan: Plan, facts: Facts, looked: Mapping[str, str], e
         raise UnusualError
     child.call("mount", 0, string("/"), 0, plan.isolation, 0)
     root = _Root(child, child.open("open_tree", k.AT_FDCWD, string(facts.rootfs), _CLONE | k.AT_RECURSIVE), looked)
-    root.attach()
+    root.attach(facts.rootfs)
     root.carry_out(plan.early)
     for fd in entries:
         child.call("write", fd, b"0", 1)
@@ -62,11 +62,11 @@ class _Root:
         self.empty = -1  # what masks directories
         self.null = -1
 
-    def attach(self) -> None:
-        """Over the root of this mount namespace: apply/root.py."""
-        slash = self.child.open("openat", k.AT_FDCWD, string("/"), _O_PATH | os.O_DIRECTORY)
-        self._place(self.fd, slash)
-        self.child.close(slash)
+    def attach(self, rootfs: str) -> None:
+        """Over its own directory: apply/root.py."""
+        place = self.child.open("openat", k.AT_FDCWD, string(rootfs), _O_PATH | os.O_DIRECTORY)
+        self._place(self.fd, place)
+        self.child.close(place)
         self.child.call("mount", 0, string(f"/proc/self/fd/{self.fd}"), 0, k.MS_SLAVE | k.MS_REC, 0)
 
     def carry_out(self, operations: list[op.Operation]) -> None:
