@@ -22,9 +22,8 @@ def refuse(config: dict[str, Any]) -> None:
         from boxes.plan import annotated
 
         annotated.check(config)
-    process = config.get("process") or {}
-    if process.get("scheduler") and (config.get("hooks") or {}).get("startContainer"):
-        _refuse_hooks(process)
+    if (config.get("hooks") or {}).get("startContainer"):
+        _refuse_hooks(config)
 
 
 def idmapped(config: dict[str, Any]) -> bool:
@@ -51,10 +50,18 @@ def _refuse_mount(mount: dict[str, Any], pointer: str) -> None:
         raise UnsupportedError("only what is bound can show other owners", pointer=pointer)
 
 
-def _refuse_hooks(process: dict[str, Any]) -> None:
-    from boxes.plan.attributes import cannot_fork
+def _refuse_hooks(config: dict[str, Any]) -> None:
+    """Those in the container, which are processes beside its own."""
+    process = config.get("process") or {}
+    resources = (config.get("linux") or {}).get("resources") or {}
+    limit = (resources.get("pids") or {}).get("limit")
+    if limit in (0, 1):
+        text = f"{limit} is too few, as startContainer hooks are processes of the container too"
+        raise ConfigError(text, pointer="/linux/resources/pids/limit")
+    if process.get("scheduler"):
+        from boxes.plan.attributes import cannot_fork
 
-    if cannot_fork(process):
-        text = "a process with this policy can make no other, and startContainer hooks are run by it"
-        hint = "add SCHED_FLAG_RESET_ON_FORK to /process/scheduler/flags"
-        raise ConfigError(text, pointer="/process/scheduler/policy", hint=hint)
+        if cannot_fork(process):
+            text = "a process with this policy can make no other, and startContainer hooks are run by it"
+            hint = "add SCHED_FLAG_RESET_ON_FORK to /process/scheduler/flags"
+            raise ConfigError(text, pointer="/process/scheduler/policy", hint=hint)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _AT = "/linux/resources"
 _UNLIMITED = -1
+_MOST_TASKS = 1 << 22  # PID_MAX_LIMIT of <linux/threads.h>: a kernel has no more, and refuses a greater limit
 _DEFAULT_PERIOD = 100000  # microseconds: cpu.max of cgroup-v2.rst
 
 # What every container may use: the devices the specification supplies, terminals, and mknod itself, since a node is of
@@ -249,7 +250,8 @@ def _pids(given: dict[str, Any], unified: bool) -> Iterator[Setting]:
     if limit is not None:
         if limit < _UNLIMITED:
             raise ConfigError(f"{limit} is no number of tasks, nor -1", pointer=f"{_AT}/pids/limit")
-        yield Setting("pids", "pids.max", _or_max(limit), f"{_AT}/pids/limit", optional=limit < 0)
+        value = _or_max(limit if limit <= _MOST_TASKS else _UNLIMITED)
+        yield Setting("pids", "pids.max", value, f"{_AT}/pids/limit", optional=limit < 0)
 
 
 def _or_max(value: int) -> str:

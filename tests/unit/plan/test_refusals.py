@@ -52,6 +52,9 @@ def test_unsupported_is_refused_with_its_place(config: dict[str, Any], pointer: 
         {"annotations": {"run.oci.keep_original_groups": "1"}},
         {"process": {"scheduler": {"policy": "SCHED_DEADLINE"}}},
         {"process": {"scheduler": {"policy": "SCHED_RR"}}, "hooks": {"startContainer": [{"path": "/a"}]}},
+        {"linux": {"resources": {"pids": {"limit": 2}}}, "hooks": {"startContainer": [{"path": "/a"}]}},
+        {"linux": {"resources": {"pids": {"limit": -1}}}, "hooks": {"startContainer": [{"path": "/a"}]}},
+        {"linux": {"resources": {"pids": {"limit": 1}}}, "hooks": {"createContainer": [{"path": "/a"}]}},
     ],
 )
 def test_the_rest_is_not(config: dict[str, Any]) -> None:
@@ -66,6 +69,14 @@ def test_hooks_of_a_process_that_cannot_fork_are_refused() -> None:
     assert error.value.pointer == "/process/scheduler/policy"
     process["scheduler"]["flags"] = ["SCHED_FLAG_RESET_ON_FORK"]
     refuse(config)
+
+
+@pytest.mark.parametrize("limit", [0, 1])
+def test_hooks_in_a_container_of_one_process_are_refused(limit: int) -> None:
+    config = {"linux": {"resources": {"pids": {"limit": limit}}}, "hooks": {"startContainer": [{"path": "/a"}]}}
+    with pytest.raises(ConfigError, match="too few") as error:
+        refuse(config)
+    assert error.value.pointer == "/linux/resources/pids/limit"
 
 
 @pytest.mark.parametrize(
