@@ -27,29 +27,26 @@ _MOMENT = 250  # milliseconds; nothing tells that somebody comes
 
 
 def start() -> None:
-    """Have it done. The process is nobody's child, and has nothing of this one open. If there can be none it is logged:
-    what is left has no lease, and is in nobody's way."""
+    """Have it done. The process has nothing of this one open, and is not waited for: whoever deletes a container is
+    about to end. If there can be none it is logged: what is left has no lease, and is in nobody's way."""
     try:
-        pid = os.fork()
-        if pid == 0:
+        if os.fork() == 0:
             _live()
-        os.waitpid(pid, 0)
     except OSError as error:
         log.warning(f"a network that nobody is on stays until 'box network ls': no process to remove it: {error}")
 
 
 def _live() -> NoReturn:
     try:
-        if os.fork() == 0:
-            os.setsid()
-            null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
-            for fd in range(3):
-                os.dup2(null, fd)
-            syscalls.close_range(3, 0xFFFFFFFF, 0)
-            os.chdir("/")
-            sweep(bridges=False)
-            select.poll().poll(_MOMENT)
-            sweep(bridges=True)
+        os.setsid()
+        null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+        for fd in range(3):
+            os.dup2(null, fd)
+        syscalls.close_range(3, 0xFFFFFFFF, 0)
+        os.chdir("/")
+        sweep(bridges=False)
+        select.poll().poll(_MOMENT)
+        sweep(bridges=True)
     finally:
         os._exit(0)
 
