@@ -41,7 +41,9 @@ def ctr(*args: str) -> str:
 
 
 def on_terminal(command: str) -> str:
-    """The command with a terminal, which script(1) makes; the functions of the prelude are there."""
-    clean = r"sed -e 's/\^@//g' -e '/resize pty/d' -e '/^\r*$/d' | tr -d '\000'"  # what the end of the input leaves
+    """The command with a terminal, which script(1) makes; the functions of the prelude are there. Its input has no end:
+    at that, engines can leave before they have read all of the output."""
+    clean = r"sed -e '/resize pty/d' -e '/^\r*$/d'"
     quoted = shlex.quote(command)
-    return f"set -o pipefail; export -f $(compgen -A function); SHELL=/bin/bash script -qec {quoted} /dev/null </dev/null | {clean}"
+    script = f"SHELL=/bin/bash script -qec {quoted} /dev/null <>endless"
+    return f"set -o pipefail; [ -p endless ] || mkfifo endless; export -f $(compgen -A function); {script} | {clean}"

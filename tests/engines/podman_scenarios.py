@@ -43,7 +43,7 @@ END
 SCENARIOS = {
     "pod": "podman pod create --infra=false --name p >/dev/null; podman run --pod p --rm --network none bb echo in; podman pod rm -f p >/dev/null",
     "pod with its own init": _INFRA
-    + "podman run --rm --pod p bb sh -c 'hostname; ps -o args | grep -c -e sleep -e catatonit; ls /sys/class/net'",
+    + "podman run --rm --pod p bb sh -c 'hostname; ps -o args | grep -c -e ^sleep -e ^/catatonit; ls /sys/class/net'",
     "ipc and pid of another": podman_up(
         "podman run --rm --network none --ipc container:c1 --pid container:c1 bb sh -c 'ps -o args | grep -c ^sleep; df -k /dev/shm | tail -n 1'",
         "--ipc shareable --shm-size 3m",
