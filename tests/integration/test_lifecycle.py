@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -172,6 +173,14 @@ def test_delete_force_ends_all_processes_without_a_pid_namespace(box: Runtime, b
     container.delete("--force").ok()
     wait_for_exit(container.pid)
     wait_for_exit(child)
+
+
+def test_kill_of_all_that_share_the_pids_of_others_succeeds(box: Runtime, make_bundle: Callable[[], Bundle]) -> None:
+    """It goes to all processes, and the first may have ended by it before it is its turn."""
+    for _ in range(10):
+        container = box.running_shell(make_bundle().without_namespace("pid"))
+        container.kill("KILL").ok()
+        container.delete().ok()
 
 
 def test_delete_right_after_kill_succeeds(box: Runtime, bundle: Bundle) -> None:

@@ -234,7 +234,7 @@ def kill(store: Store, id: str, signal: int, *, all: bool = False) -> None:
             return
     if found == status.STOPPED:
         raise StateError("container not running")
-    if not _kill_init(journal, signal, found) and not all:  # to all: then that has ended it
+    if not _kill_init(journal, signal, found) and not (all or shared_pids):  # to all: then that has ended it
         raise StateError("container not running")
 
 
