@@ -95,7 +95,7 @@ def confinement(facts: Facts, capabilities: int, *, groups_allowed: bool, no_new
         available=ALL if facts.has_own("user") else capabilities,
         groups_allowed=groups_allowed,
         terminal_bound=facts.has_own("mount"),
-        new_keyring=None if no_new_keyring else f"_ses.{facts.id}",
+        new_keyring=not no_new_keyring,
     )
 
 

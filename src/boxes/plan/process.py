@@ -34,7 +34,7 @@ class Confinement:
     groups of the runtime's caller.
     """
 
-    def __init__(self, *, available: int, groups_allowed: bool, terminal_bound: bool, new_keyring: str | None) -> None:
+    def __init__(self, *, available: int, groups_allowed: bool, terminal_bound: bool, new_keyring: bool) -> None:
         self.available = available
         self.groups_allowed = groups_allowed
         self.terminal_bound = terminal_bound
@@ -55,10 +55,10 @@ def label(steps: Steps, given: Confinement, proc: int) -> None:
 
 def session(steps: Steps, process: dict[str, Any], given: Confinement) -> None:
     """A session of its own, with its keyring and its terminal: before anybody is told that the container is there."""
-    if given.new_keyring is not None:
+    if given.new_keyring:
+        # Without a name: one of that name that somebody else made, and lets be searched, would be joined.
         # ENOSYS: a kernel without keyrings; what it lacks cannot be shared by mistake.
-        name = inner.string(given.new_keyring)
-        steps.call("keyctl", k.KEYCTL_JOIN_SESSION_KEYRING, name, pointer="/linux", ignore=38)
+        steps.call("keyctl", k.KEYCTL_JOIN_SESSION_KEYRING, 0, pointer="/linux", ignore=38)
     if process.get("terminal"):
         size = process.get("consoleSize") or {}
         owner = _user(process)[0]

@@ -47,7 +47,7 @@ def plan(given: dict[str, Any]) -> tuple[list[str], Plan]:
     refusals.refuse(given)
     facts = Facts(id="c", bundle="/b", rootfs="/b/rootfs", namespaces=Namespaces(given))
     made = Plan(given, facts)
-    confinement = Confinement(available=(1 << 41) - 1, groups_allowed=True, terminal_bound=True, new_keyring=None)
+    confinement = Confinement(available=(1 << 41) - 1, groups_allowed=True, terminal_bound=True, new_keyring=False)
     confinement.linux = given["linux"]
     init_steps(given, facts, made, confinement, Descriptors(0, 0, 0, 0, -1, proc=-1))
     for kind in ("legacy", "unified"):

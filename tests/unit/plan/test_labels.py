@@ -89,7 +89,7 @@ def test_refusal_says_what_may_be_wrong(step: int, number: int, hint: str) -> No
 def test_labels_are_written_before_the_containers_root_is_entered() -> None:
     config = {"root": {"path": "rootfs"}, "process": {"cwd": "/", "args": ["x"]}, "linux": {"namespaces": []}}
     facts = Facts(id="a", bundle="/b", rootfs="/b/rootfs", namespaces=Namespaces(config))
-    given = Confinement(available=0, groups_allowed=True, terminal_bound=False, new_keyring="k")
+    given = Confinement(available=0, groups_allowed=True, terminal_bound=False, new_keyring=True)
     given.labels = labels.labels(BOTH, apparmor=True, selinux=True)
     made = init_steps(
         config, facts, Plan(config, facts), given, Descriptors(root=10, old_root=11, listening=12, state=13, proc=9)
