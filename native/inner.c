@@ -6,7 +6,8 @@
  * execve of the container's program. Nothing is opened by a path of the host here, and no file of the container steers it.
  *
  *     inner PLAN REPORT KEEP      descriptors of the plan and of the socket for reports; how many after 2 are the program's
- *     inner REQUESTS              the maker: it carries out the plans that come on this socket, each in a fork
+ *     inner REQUESTS              the maker: it carries out the plans that come on this socket, each in a fork, for which
+ *                                 it has the bare mount namespace in descriptor 4
  *
  * A plan of the maker's begins on the host: it is a container's whole life, by boxes.plan.script, and opens by path what
  * that says.
@@ -985,16 +986,16 @@ static ssize_t receive(int requests, char *text, int *given, size_t *number) {
     return size || count ? -1 : 0;
 }
 
-/* In a fork: the streams become 0 to 2, the socket for reports 3, a pidfd 4, and nothing else is open. They came in the
- * numbers from 4 on. */
+/* In a fork: the streams become 0 to 2, the socket for reports 3, a pidfd 4, where else the bare mount namespace is, and
+ * nothing else is open. They came in the numbers from 5 on. */
 static _Noreturn void make(char *text, size_t size, const int *given, size_t number) {
     static const int places[GIVEN_MOST] = {3, 0, 1, 2, 4};
     for (size_t i = 0; i < number; i++)
         if (dup2(given[i], places[i]) < 0)
             _exit(1);
     reports = 3;
-    close_all((unsigned)number, ~0U, 0);
-    for (int fd = reports; fd < (int)number; fd++)
+    close_all(GIVEN_MOST, ~0U, 0);
+    for (int fd = reports; fd < GIVEN_MOST; fd++)
         if (fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
             _exit(1);
     if (signal(SIGCHLD, SIG_DFL) == SIG_ERR)

@@ -139,8 +139,12 @@ def test_malformed_requests_do_no_harm(box: Runtime, rootfs: Path) -> None:
 
 
 def scan(pid: int, token: bytes) -> bool:
-    """Whether the token is anywhere in a process's memory."""
-    with open(f"/proc/{pid}/maps") as maps, open(f"/proc/{pid}/mem", "rb") as memory:
+    """Whether the token is anywhere in a process's memory; one that has ended has none."""
+    try:
+        maps, memory = open(f"/proc/{pid}/maps"), open(f"/proc/{pid}/mem", "rb")  # noqa: SIM115 - closed below
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    with maps, memory:
         for line in maps:
             where, rights, *_ = line.split()
             if "r" not in rights or line.rstrip().endswith(("[vvar]", "[vsyscall]", "[vvar_vclock]")):

@@ -41,23 +41,23 @@ Change = Callable[[dict[str, Any]], None]
 
 
 def normal(text: str) -> list[str]:
-    """Without what is another for each container."""
+    """Without what is another for each container, and the order of mounts, but for those that others are on."""
     text = re.sub(r"run-[0-9a-f]{16}", "ID", text)
     text = re.sub(r"\b(pipe|socket|net|mnt|pid|ipc|uts|cgroup):\[\d+\]", r"\1", text)
     text = re.sub(r"^\d{3,} \d{3,} \d{3,} 0 -1$", "SESSION", text, flags=re.MULTILINE)
     text = re.sub(r"(NS\w+:\s+)\d\d\d+", r"\1", text)
     text = re.sub(r"\w\w\w +\d+ \d\d:\d\d", "DATE", text)
-    found, places = [], dict[str, str]()
+    found, mounts, places = [], list[str](), dict[str, str]()
     for line in text.splitlines():
         mount = re.match(r"(\d+) (\d+) (\d+:\d+) (.*)", line)
         if mount:
             places[mount[1]] = mount[4].split()[1]
             rest = re.sub(r"(shared|master):\d+", r"\1", mount[4])
             rest = re.sub(r"\binode64|size=\d+k|nr_inodes=\d+\b", "", rest)
-            found.append(f"{places.get(mount[2], '?')} {rest}")
+            mounts.append(f"{places.get(mount[2], '?')} {rest}")
         else:
             found.append(re.sub(r"^[0-9a-f]+ (I--\S+) +\d+", r"KEY \1", line))
-    return found
+    return sorted(mounts) + found
 
 
 class Scene:

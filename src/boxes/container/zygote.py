@@ -14,11 +14,12 @@ from __future__ import annotations
 
 import _signal
 import _socket
+import fcntl
 import gc
 import select
 
 from boxes import system as os
-from boxes.container import host
+from boxes.container import bare, host
 from boxes.linux import flags as k
 from boxes.linux import syscalls
 
@@ -68,11 +69,19 @@ def _call_oneself(name: str) -> None:
     os.close(fd)
 
 
+def _high(fd: int) -> int:
+    """The same, by a number that none of those has which a child is to find something by."""
+    high: int = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 16)
+    os.close(fd)
+    return high
+
+
 class _Zygote:
     def __init__(self, requests: int, scripts: int, spare: int, practice: bytes) -> None:
         self.requests = requests
-        self.scripts = scripts
-        self.image = host.open_inner()
+        self.scripts = _high(scripts)
+        self.image = _high(host.open_inner())
+        self.bare = -1
         self.maker = 0
         self.practice = practice
         self.spare = spare
@@ -115,7 +124,9 @@ class _Zygote:
     def _start_maker(self) -> int:
         """inner, of which each script gets a fork (native/inner.c)."""
         path = f"/proc/self/fd/{self.image}"
-        actions = [(os.POSIX_SPAWN_DUP2, self.scripts, 3)]
+        if self.bare < 0:
+            self.bare = _high(bare.open_namespace(path))
+        actions = [(os.POSIX_SPAWN_DUP2, self.scripts, 3), (os.POSIX_SPAWN_DUP2, self.bare, 4)]
         return os.posix_spawn(path, ["box: maker", "3"], {}, file_actions=actions)
 
     def _become_worker(self, zygote: int) -> NoReturn:
@@ -128,8 +139,9 @@ class _Zygote:
         if os.getppid() != zygote:
             os._exit(0)
         self.heard.close()
-        for fd in (self.woken, self.scripts, self.image):
-            os.close(fd)
+        for fd in (self.woken, self.scripts, self.image, self.bare):
+            if fd >= 0:
+                os.close(fd)
         worker.main(self.requests, self.said, self.practice)
 
     def _reap(self) -> None:

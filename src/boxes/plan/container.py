@@ -145,7 +145,7 @@ def enter_root(steps: inner.Steps, facts: Facts, plan: Plan, fds: Descriptors) -
         onto = k.MOVE_MOUNT_F_EMPTY_PATH | k.MOVE_MOUNT_T_EMPTY_PATH
         steps.call("move_mount", fds.root, empty, fds.old_root, empty, onto, pointer=pointer)
     steps.call("fchdir", fds.root, pointer=pointer)
-    if facts.no_pivot or not facts.has_own("mount") or fds.mount_namespace >= 0:
+    if facts.no_pivot or not facts.has_own("mount") or fds.mount_namespace >= 0 or fds.old_root < 0:
         steps.call("chroot", dot, pointer=pointer)
     else:
         steps.call("pivot_root", dot, dot, pointer=pointer)
@@ -158,4 +158,5 @@ def enter_root(steps: inner.Steps, facts: Facts, plan: Plan, fds: Descriptors) -
         # Last of all: what is mounted before must not propagate, and an unbindable root could not be built on.
         steps.call("mount", 0, slash, 0, plan.propagation, 0, pointer="/linux/rootfsPropagation")
     steps.call("close", fds.root)
-    steps.call("close", fds.old_root)
+    if fds.old_root >= 0:
+        steps.call("close", fds.old_root)

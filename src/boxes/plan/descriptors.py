@@ -6,9 +6,9 @@ from __future__ import annotations
 class Descriptors:
     """Numbers that are reserved before the builder is made, and hold what they say by the time inner runs.
 
-    `root`: the finished root; `old_root`: the host's, to be left; `listening`: the start socket, or -1 to start at
-    once; `state`: what startContainer hooks read; `mount_namespace`: the one that is joined, or -1; `proc`: a procfs to
-    write labels through, or -1.
+    `root`: the finished root; `old_root`: the host's, to be left, or -1 where there is nothing of it; `listening`: the
+    start socket, or -1 to start at once; `state`: what startContainer hooks read; `mount_namespace`: the one that is
+    joined, or -1; `proc`: a procfs to write labels through, or -1.
     """
 
     def __init__(

@@ -14,13 +14,13 @@ from __future__ import annotations
 
 from _struct import pack
 
-from boxes import system as os
 from boxes.linux import flags as k
 from boxes.plan import script_root
 from boxes.plan.container import init_steps
 from boxes.plan.descriptors import Descriptors
 from boxes.plan.inner import DEVICES, PASS, REMOVED, UNDO, WRITE, Steps, string
 from boxes.plan.scripted import (
+    GIVEN,
     INODE,
     NONE,
     O_DIRECTORY,
@@ -116,7 +116,7 @@ class Script:
     def __init__(self, container: Container) -> None:
         self._container = container
         self.steps = Steps()
-        self._host = Process(self.steps, (0, 1, 2, REPLY))
+        self._host = Process(self.steps, (0, 1, 2, REPLY, GIVEN))
         self._child = Child(self._host)
         undo = self._claim()
         for cgroup in container.cgroups:
@@ -163,12 +163,11 @@ class Script:
         child.call("prctl", k.PR_SET_PDEATHSIG, SIGKILL)
         child.call("umask", 0)
         root = script_root.build(child, made.plan, made.facts, made.looked, entries)
-        old = child.open("openat", k.AT_FDCWD, string("/"), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         self._child.wait()  # until the journal has the pid; from here on nobody need be killed with the parent
-        self.steps.extend(init_steps(made.config, made.facts, made.plan, made.given, Descriptors(root, old, -1, -1)))
+        self.steps.extend(init_steps(made.config, made.facts, made.plan, made.given, Descriptors(root, -1, -1, -1)))
         self.execute = len(self.steps) - 1
-        self._child.end(made.facts.namespaces.flags, born)
-        self._host.close(*entries)
+        self._child.end(made.facts.namespaces.flags & ~k.CLONE_NEWNS, born)
+        self._host.close(GIVEN, *entries)
 
     def _entries(self) -> tuple[int, list[int]]:
         """The cgroup to be born in, and what to write to so as to enter the others, that of memory last: ADR 2."""

@@ -7,7 +7,7 @@ from _struct import pack
 from boxes.linux import flags as k
 from boxes.plan.exec import Joined, exec_steps
 from boxes.plan.inner import UNDO, Steps, string
-from boxes.plan.scripted import NONE, O_PLACE, O_WRITE, REPLY, Child, Process, compare
+from boxes.plan.scripted import GIVEN, NONE, O_PLACE, O_WRITE, REPLY, Child, Process, compare
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from boxes.plan.facts import Facts
     from boxes.plan.process import Confinement
 
-_PIDFD = REPLY + 1  # of the container's init
+_PIDFD = GIVEN  # of the container's init
 
 
 class ExecScript:

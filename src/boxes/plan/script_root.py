@@ -13,7 +13,7 @@ from boxes.apply import operations as op
 from boxes.apply.attributes import whole_groups
 from boxes.linux import flags as k
 from boxes.plan.inner import NULL_DEVICE, string
-from boxes.plan.scripted import Process, UnusualError
+from boxes.plan.scripted import GIVEN, Process, UnusualError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,9 +39,9 @@ def build(child: Process, plan: Plan, facts: Facts, looked: Mapping[str, str], e
     """The steps up to a finished root; its descriptor. `looked`, `entries`: see script.py."""
     if plan.propagation or plan.isolation != k.MS_REC | k.MS_SLAVE:
         raise UnusualError
-    child.call("mount", 0, string("/"), 0, plan.isolation, 0)
-    root = _Root(child, child.open("open_tree", k.AT_FDCWD, string(facts.rootfs), _CLONE | k.AT_RECURSIVE), looked)
-    root.attach(facts.rootfs)
+    root = _Root(child, looked)
+    root.open_sources(facts.rootfs, [*plan.early, *plan.late])
+    root.enter()
     root.carry_out(plan.early)
     for fd in entries:
         child.call("write", fd, b"0", 1)
@@ -53,21 +53,54 @@ def build(child: Process, plan: Plan, facts: Facts, looked: Mapping[str, str], e
 
 
 class _Root:
-    def __init__(self, child: Process, fd: int, looked: Mapping[str, str]) -> None:
+    def __init__(self, child: Process, looked: Mapping[str, str]) -> None:
         self.child = child
-        self.fd = fd
+        self.fd = -1
         self.looked = looked
+        self.sources: dict[int, int] = {}  # detached mounts, by the id() of the operation that places them
         self.fresh: dict[str, int] = {}  # filesystems in which there is nothing yet but what is made here
         self.kernels: list[str] = []  # where procfs and sysfs are
         self.empty = -1  # what masks directories
-        self.null = -1
+        self.null = -1  # what masks files
+        self.null_is_placed = False
 
-    def attach(self, rootfs: str) -> None:
-        """Over its own directory: apply/root.py."""
-        place = self.child.open("openat", k.AT_FDCWD, string(rootfs), _O_PATH | os.O_DIRECTORY)
+    def open_sources(self, rootfs: str, operations: list[op.Operation]) -> None:
+        """What is the host's, while it is in sight; and what is new, so that mounts get numbers in the order in which
+        /proc/self/mountinfo is to list them."""
+        self.fd = self._cut(rootfs, k.AT_RECURSIVE)
+        for operation in operations:
+            if isinstance(operation, op.Bind):
+                self.sources[id(operation)] = self._cut(operation.source, k.AT_RECURSIVE if operation.recursive else 0)
+            elif isinstance(operation, op.Filesystem):
+                wanted = operation.attributes
+                attributes = wanted.set | wanted.recursive_set
+                mount = self._new(operation.kind, operation.source, operation.data, attributes)
+                self.sources[id(operation)] = mount
+            elif isinstance(operation, op.Mask) and self.looked.get(operation.target) == "file" and self.null < 0:
+                self._open_null()
+
+    def _cut(self, path: str, recursive: int) -> int:
+        """A copy of what is mounted there, which follows the host's and is not followed."""
+        tree = self.child.open("open_tree", k.AT_FDCWD, string(path), _CLONE | recursive)
+        self._change(tree, propagation=k.MS_SLAVE, recursive=k.AT_RECURSIVE)
+        return tree
+
+    def _open_null(self) -> None:
+        """The host's null device, by whose number it is told from what else may have its name (CVE-2025-31133)."""
+        null = self.child.open("openat", k.AT_FDCWD, string("/dev/null"), _O_PATH | os.O_NOFOLLOW)
+        self.child.steps.add(NULL_DEVICE, pack("=II", null, 0), "fstat", "/linux/maskedPaths")
+        self.null = self.child.open("open_tree", null, _EMPTY, _CLONE | k.AT_EMPTY_PATH)
+        self._change(self.null, propagation=k.MS_SLAVE)
+        self.child.close(null)
+
+    def enter(self) -> None:
+        """A mount namespace in which there is nothing but this root: docs/adr/0017-bare-mount-namespace.md."""
+        self.child.call("setns", GIVEN, k.CLONE_NEWNS)
+        self.child.call("unshare", k.CLONE_NEWNS)
+        self.child.close(GIVEN)
+        place = self.child.open("openat", k.AT_FDCWD, string("/"), _O_PATH | os.O_DIRECTORY)
         self._place(self.fd, place)
         self.child.close(place)
-        self.child.call("mount", 0, string(f"/proc/self/fd/{self.fd}"), 0, k.MS_SLAVE | k.MS_REC, 0)
 
     def carry_out(self, operations: list[op.Operation]) -> None:
         for operation in operations:
@@ -101,7 +134,7 @@ class _Root:
         if late or wanted.propagation or wanted.recursive_propagation or operation.source.startswith("/"):
             raise UnusualError
         target = self._target(operation.target, os.O_DIRECTORY)
-        mount = self._new(operation.kind, operation.source, operation.data, wanted.set | wanted.recursive_set)
+        mount = self.sources[id(operation)]
         self._place(mount, target)
         self.child.close(target)
         if operation.kind == "tmpfs":
@@ -132,21 +165,20 @@ class _Root:
         odd = operation.over_proc or operation.proc or operation.idmap or operation.source_link or operation.on_link
         if odd:
             raise UnusualError
-        flags = _CLONE | (k.AT_RECURSIVE if operation.recursive else 0)
-        tree = self.child.open("open_tree", k.AT_FDCWD, string(operation.source), flags)
+        tree = self.sources[id(operation)]
         target = self._target(operation.target)
         if wanted.recursive_set or wanted.recursive_clear:
-            self._change(tree, wanted.recursive_set, wanted.recursive_clear, k.AT_RECURSIVE)
+            self._change(tree, wanted.recursive_set, wanted.recursive_clear, recursive=k.AT_RECURSIVE)
         if wanted.set or wanted.clear:
             self._change(tree, wanted.set, wanted.clear)
         self._place(tree, target)
-        for recursive, propagation in ((k.MS_REC, wanted.recursive_propagation), (0, wanted.propagation)):
+        for recursive, propagation in ((k.AT_RECURSIVE, wanted.recursive_propagation), (0, wanted.propagation)):
             if propagation:
-                self.child.call("mount", 0, string(f"/proc/self/fd/{tree}"), 0, propagation | recursive, 0)
+                self._change(tree, propagation=propagation & ~k.MS_REC, recursive=recursive)
         self.child.close(target, tree)
 
-    def _change(self, mount: int, set: int, clear: int = 0, recursive: int = 0) -> None:
-        data = pack("=QQQQ", set, whole_groups(clear), 0, 0)
+    def _change(self, mount: int, set: int = 0, clear: int = 0, *, propagation: int = 0, recursive: int = 0) -> None:
+        data = pack("=QQQQ", set, whole_groups(clear), propagation, 0)
         self.child.call("mount_setattr", mount, _EMPTY, k.AT_EMPTY_PATH | recursive, data, len(data))
 
     def device(self, operation: op.Device) -> None:
@@ -185,7 +217,7 @@ class _Root:
         tree = self._nothing() if what == "directory" else self._null()
         self._place(tree, target)
         self.child.close(target)
-        if tree != self.empty:
+        if tree not in (self.empty, self.null):
             self.child.close(tree)
 
     def _nothing(self) -> int:
@@ -196,11 +228,11 @@ class _Root:
         return self.empty
 
     def _null(self) -> int:
-        """The host's null device, by whose number it is told from what else may have its name (CVE-2025-31133)."""
-        if self.null < 0:
-            self.null = self.child.open("openat", k.AT_FDCWD, string("/dev/null"), _O_PATH | os.O_NOFOLLOW)
-            self.child.steps.add(NULL_DEVICE, pack("=II", self.null, 0), "fstat", "/linux/maskedPaths")
-        return self.child.open("open_tree", self.null, _EMPTY, _CLONE | k.AT_EMPTY_PATH)
+        """As `_nothing`, of the host's null device."""
+        if self.null_is_placed:
+            return self.child.open("open_tree", self.null, _EMPTY, _CLONE | k.AT_EMPTY_PATH)
+        self.null_is_placed = True
+        return self.null
 
     def readonly_path(self, operation: op.ReadonlyPath) -> None:
         target, what = self._found(operation.target)
