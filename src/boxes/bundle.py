@@ -11,7 +11,9 @@ file, or with an old one, all works, later.
     head: (code of boxes/start/finder.py, {"packs": {verb or module: [(offset, size)]}, "index_place": (offset, size),
         "size": of the body, "identity": of package and interpreter, "named": whether there is a file NAME._pth})
     packs: lists of entries, none so long that the memory to read it into were a new mapping
-    entry: (name, path, is a package, time and size of the file, code), without code for an extension module; or (name,)
+    entry: (name, path, is a package, time and size of the file, code), without code for an extension module; or
+        (name,). In a module's pack the code is marshalled once more: most of what that needs is there when it is asked
+        for, and the code of it need not be read.
     index: {name: entry}, with the (offset, size) of the code in its place
 
 `write` also adds what spares the interpreter the search for its library, see `_write_path`.
@@ -59,8 +61,8 @@ _PACKS: dict[str, tuple[str, ...]] = {
     "boxes.cgroups.unified": ("boxes.cgroups.devices",),
     "boxes.container.foreground": ("boxes.container.reports",),
     "boxes.container.reports": ("boxes.plan.rlimits",),
-    "boxes.container.networking": (),
-    "boxes.container.networks.bridge": (),
+    "boxes.container.networking": ("boxes.container.networks",),
+    "boxes.container.networks.bridge": ("boxes.plan.mounts",),
     "boxes.container.network_joining": (),
 }
 
@@ -198,11 +200,21 @@ def _pack(pack: str, modules: dict[str, _Module]) -> list[tuple[object, ...]]:
             visit(needed, (*above, name))
         ordered[name] = None
 
-    roots = (pack,) if pack in modules else ("boxes.cli.main", f"boxes.cli.{pack or 'main'}")
+    later = pack in modules
+    roots = (pack,) if later else ("boxes.cli.main", f"boxes.cli.{pack or 'main'}")
     for root in (*roots, *_PACKS[pack]):
         visit(root, ())
     builtins: list[tuple[object, ...]] = [(name,) for name in ordered if name in sys.builtin_module_names]
-    return builtins + [(name, *modules[name].facts, modules[name].code) for name in ordered if name in modules]
+    code = _marshalled if later else _plain
+    return builtins + [(name, *modules[name].facts, code(modules[name])) for name in ordered if name in modules]
+
+
+def _plain(module: _Module) -> CodeType | None:
+    return module.code
+
+
+def _marshalled(module: _Module) -> bytes | None:
+    return None if module.code is None else marshal.dumps(module.code)
 
 
 def _modules(package: str, installed: str) -> dict[str, _Module]:

@@ -66,7 +66,7 @@ class Bundle:
     @staticmethod
     def exec_module(module: ModuleType) -> None:
         name = module.__name__
-        code = ready[name][5] if name in ready else part(index()[name][5])
+        code = loads(ready[name][5]) if name in ready else part(index()[name][5])  # noqa: S302 - our own
         exec(code, module.__dict__)  # noqa: S102 - our own
 
 
@@ -124,7 +124,8 @@ def make(name: str, entry: Entry) -> None:
         module.__package__ = name
         module.__path__ = [entry[1].rpartition("/")[0]]
     try:
-        exec(entry[5], module.__dict__)  # noqa: S102 - our own
+        code = entry[5]
+        exec(loads(code) if isinstance(code, bytes) else code, module.__dict__)  # noqa: S102, S302 - our own
     except BaseException:
         del modules[name]
         raise
