@@ -26,11 +26,11 @@ SEED = int(os.environ.get("BOXES_SEED") or 1)
 WHOLE = bool(os.environ.get("BOXES_SWEEP"))
 
 
-def holds(kind: str, verb: str, shape: str, limit: int) -> None:
+def holds(kind: str, verb: str, shape: str, limit: int, calls: tuple[str, ...] = ()) -> None:
     """Nothing is wrong at any of the points, of which the first are the loader's and the interpreter's."""
     print(f"BOXES_SEED={SEED}")
     signal.alarm(3600 if WHOLE else 60)
-    job = Job(kind, verb, shape, executable(), limit=0 if WHOLE else limit, seed=SEED)
+    job = Job(kind, verb, shape, executable(), limit=0 if WHOLE else limit, seed=SEED, calls=calls)
     outcome = sweep(job, workers=2 if WHOLE else 1)
     assert outcome.findings == []
     assert outcome.reached >= 0.8 * outcome.points, "the runs differ too much"
@@ -44,6 +44,11 @@ def test_verb_of_which_a_call_fails_is_done_or_says_why_and_leaves_nothing(verb:
 @pytest.mark.parametrize("shape", SHAPES)
 def test_create_of_which_a_call_fails_leaves_nothing(shape: str) -> None:
     holds("faults", "create", shape, 6)
+
+
+def test_create_whose_processes_lose_sight_of_each_other_leaves_nothing() -> None:
+    """There is a builder whose pid the runtime never hears."""
+    holds("faults", "create", "staged", 0, calls=("sendmsg", "wait4", "clone3", "pidfd_open"))
 
 
 @pytest.mark.parametrize("verb", VERBS)

@@ -24,7 +24,8 @@ KINDS = {"faults": Faults, "lacks": Lacks, "kills": Kills}
 
 
 class Job(NamedTuple):
-    """What is swept: the kind of sweep, verb, shape and runtime; `limit` points at most, chosen by `seed`."""
+    """What is swept: the kind of sweep, verb, shape and runtime; of all calls or of these, `limit` points at most, chosen
+    by `seed`."""
 
     kind: str
     verb: str
@@ -33,6 +34,7 @@ class Job(NamedTuple):
     error: str = ""
     limit: int = 0
     seed: int = 1
+    calls: tuple[str, ...] = ()
 
     @property
     def ours(self) -> bool:
@@ -117,6 +119,8 @@ def _work(job: Job, number: int, workers: int, out: Any) -> None:
 def chosen(found: list[Point], job: Job) -> list[Point]:
     """All points, or `limit` of them; those of a runtime whose threads have no order as strace(1) counts them."""
     points = found if job.ours else of_any_task(found)
+    if job.calls:
+        points = [point for point in points if point.call in job.calls]
     if not job.limit or job.limit >= len(points):
         return points
     return random.Random(f"{job.seed} {job.verb} {job.shape}").sample(points, job.limit)

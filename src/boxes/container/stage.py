@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from boxes.plan.namespaces import Namespaces
 
 
+_SHUT_RDWR = 2
+
+
 class Stage:
     """What it takes to make the builder.
 
@@ -108,6 +111,17 @@ def _spawn_staged(stage: Stage, builder: Callable[[], NoReturn], born: Callable[
         guarded(stage, lambda: _between(stage, builder))
     os.close(pidfd)
     try:
+        made = _hear_of_builder(stage, pid)
+    except (BoxesError, OSError):
+        stage.ours.shutdown(_SHUT_RDWR)  # the builder may be there all the same: so it hears that nobody waits for it
+        raise
+    born(made)
+    return made, syscalls.pidfd_open(made)
+
+
+def _hear_of_builder(stage: Stage, pid: int) -> int:
+    """Its pid, from the process between, whose `pid` this is."""
+    try:
         if "user" in stage.namespaces.new:
             channel.expect(stage.ours, "map")
             stage.mapped(pid)
@@ -117,8 +131,7 @@ def _spawn_staged(stage: Stage, builder: Callable[[], NoReturn], born: Callable[
         _end(pid)
     if not said.isdigit():
         raise InternalError(f"expected the builder's pid, not '{said}'")
-    born(int(said))
-    return int(said), syscalls.pidfd_open(int(said))
+    return int(said)
 
 
 def _end(pid: int) -> None:
