@@ -31,7 +31,10 @@ _SYS_FOREIGN = "the network namespace belongs to another user namespace: have a 
 
 def instead(operation: op.Filesystem, target: int, error: OSError) -> int:
     """A descriptor of what is mounted in its place, if there is something; else the error is raised, with a hint."""
-    covered = str(getattr(error, "call", "")).startswith("fsmount")
+    call = str(getattr(error, "call", ""))
+    if call.startswith("move_mount"):
+        raise error  # it was made, and could not be placed
+    covered = call.startswith("fsmount")
     if operation.kind == "mqueue":
         hint = _MQUEUE_FOREIGN
     elif operation.kind == "proc":
