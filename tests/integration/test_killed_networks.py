@@ -136,8 +136,11 @@ def test_create_killed_at_any_call_leaves_nothing(
     assert killed >= len(found) * 0.9, "the runs differ too much"
 
 
-def test_delete_killed_at_any_call_can_be_repeated(scene: NetworkScene, chance: random.Random) -> None:
-    cni_with_policy(scene.bundle, Plugins(scene.box.directory))
+@pytest.mark.parametrize("shape", SHAPES)
+def test_delete_killed_at_any_call_can_be_repeated(
+    scene: NetworkScene, chance: random.Random, shape: Callable[[Bundle, Plugins], None]
+) -> None:
+    shape(scene.bundle, Plugins(scene.box.directory))
     log = scene.box.directory / "calls"
     scene.create().ok()
     command = ["strace", "-qq", "-o", str(log), *scene.box.command("delete", "--force", scene.bundle.id)]
