@@ -134,12 +134,12 @@ class Rtnetlink(Netlink):
     def _make(self, body: bytes, call: str) -> None:
         self.request(_RTM_NEWLINK, body, flags=NLM_F_CREATE | NLM_F_EXCL, call=call)
 
-    def set_hairpin(self, index: int) -> None:
+    def set_hairpin(self, name: str) -> None:
         """Let a port of a bridge have back what came from it, if that is where it goes."""
         info = attribute(_IFLA_INFO_SLAVE_KIND, b"bridge")
         info += attribute(_IFLA_INFO_SLAVE_DATA, attribute(_IFLA_BRPORT_MODE, b"\1"))
-        body = pack(_LINK, 0, 0, index, 0, 0) + attribute(IFLA_LINKINFO, info)
-        self.request(_RTM_NEWLINK, body, call=f"RTM_NEWLINK({index}, hairpin)")
+        body = pack(_LINK, 0, 0, 0, 0, 0) + attribute(IFLA_IFNAME, name) + attribute(IFLA_LINKINFO, info)
+        self.request(_RTM_NEWLINK, body, call=f'RTM_NEWLINK("{name}", hairpin)')
 
     def has_living_peer(self, link: Link) -> bool:
         """Whether the namespace that the other device of a pair is in has anybody. If not, the kernel is about to

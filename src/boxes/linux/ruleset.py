@@ -47,7 +47,7 @@ _PROTOCOLS = {4: b"\x02", 16: b"\x0a"}  # NFPROTO_IPV4, NFPROTO_IPV6
 
 
 def _number(kind: int, value: int) -> bytes:
-    return attribute(kind, pack(">i" if value < 0 else ">I", value))
+    return pack("=HH", 8, kind) + pack(">i" if value < 0 else ">I", value)  # half of all attributes are these
 
 
 def _nested(kind: int, *members: bytes) -> bytes:

@@ -145,7 +145,7 @@ def attach(route: Rtnetlink, pair: Pair, netns: int) -> None:
     mac = leases.mac(pair.addresses[0][0])
     route.add_veth(pair.veth, _found(route, pair.bridge).index, INSIDE, mac, pair.mtu, netns)
     if pair.hairpin:
-        route.set_hairpin(_found(route, pair.veth).index)
+        route.set_hairpin(pair.veth)
     there = _beyond(netns)
     try:
         index = _found(there, INSIDE).index
