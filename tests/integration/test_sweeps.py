@@ -46,9 +46,10 @@ def test_create_of_which_a_call_fails_leaves_nothing(shape: str) -> None:
     holds("faults", "create", shape, 6)
 
 
-def test_create_whose_processes_lose_sight_of_each_other_leaves_nothing() -> None:
-    """There is a builder whose pid the runtime never hears."""
-    holds("faults", "create", "staged", 0, calls=("sendmsg", "wait4", "clone3", "pidfd_open"))
+@pytest.mark.parametrize("kind", ["faults", "kills"])
+def test_create_whose_processes_lose_sight_of_each_other_leaves_nothing(kind: str) -> None:
+    """The process between runtime and builder ends early; or there is a builder whose pid the runtime never hears."""
+    holds(kind, "create", "staged", 0, calls=("sendmsg", "wait4", "clone3", "pidfd_open", "unshare", "poll"))
 
 
 @pytest.mark.parametrize("verb", VERBS)

@@ -7,6 +7,7 @@ is text, a report of inner begins with a small number.
 from __future__ import annotations
 
 import _socket
+import select
 from _struct import pack, unpack
 
 from boxes import errors
@@ -108,19 +109,29 @@ def last_words(socket: _socket.socket) -> None:
             heard(message)
 
 
-def receive(socket: _socket.socket) -> bytes:
+def receive(socket: _socket.socket, speaker: int = -1) -> bytes:
     """The next message, or nothing at the end. A peer that ended without having read all it was sent is told of first,
-    once, and only then come its last words: unix(7), ECONNRESET."""
+    once, and only then come its last words: unix(7), ECONNRESET. `speaker`: the pidfd of who is listened to, where
+    somebody else has the socket's other end open, too."""
+    flags = 0
+    if speaker >= 0:
+        poller = select.poll()
+        for fd in (socket.fileno(), speaker):
+            poller.register(fd, select.POLLIN)
+        poller.poll()
+        flags = _socket.MSG_DONTWAIT
     for _ in range(2):
         try:
-            return socket.recv(_SIZE)
+            return socket.recv(_SIZE, flags)
         except ConnectionResetError:
             continue
+        except BlockingIOError:
+            break  # it has ended
     return b""
 
 
-def expect(socket: _socket.socket, word: str) -> None:
+def expect(socket: _socket.socket, word: str, speaker: int = -1) -> None:
     """Wait for this word of the other side. Raises what it says instead."""
-    said = heard(receive(socket))
+    said = heard(receive(socket, speaker))
     if said != word:
         raise InternalError(f"expected '{word}' of the other process, not '{said}'")

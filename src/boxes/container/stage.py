@@ -109,9 +109,9 @@ def _spawn_staged(stage: Stage, builder: Callable[[], NoReturn], born: Callable[
     pid, pidfd = syscalls.clone3(0)
     if pid == 0:
         guarded(stage, lambda: _between(stage, builder))
-    os.close(pidfd)
+    channel.close(stage.theirs)  # else the end of those who have it would not be heard
     try:
-        made = _hear_of_builder(stage, pid)
+        made = _hear_of_builder(stage, pid, pidfd)
     except (BoxesError, OSError):
         stage.ours.shutdown(_SHUT_RDWR)  # the builder may be there all the same: so it hears that nobody waits for it
         raise
@@ -119,15 +119,16 @@ def _spawn_staged(stage: Stage, builder: Callable[[], NoReturn], born: Callable[
     return made, syscalls.pidfd_open(made)
 
 
-def _hear_of_builder(stage: Stage, pid: int) -> int:
-    """Its pid, from the process between, whose `pid` this is."""
+def _hear_of_builder(stage: Stage, pid: int, pidfd: int) -> int:
+    """Its pid, from the process between, which is `pid`."""
     try:
         if "user" in stage.namespaces.new:
-            channel.expect(stage.ours, "map")
+            channel.expect(stage.ours, "map", pidfd)
             stage.mapped(pid)
             channel.say(stage.ours, "mapped")
-        said = channel.heard(channel.receive(stage.ours)) or ""
+        said = channel.heard(channel.receive(stage.ours, pidfd)) or ""
     finally:
+        os.close(pidfd)
         _end(pid)
     if not said.isdigit():
         raise InternalError(f"expected the builder's pid, not '{said}'")

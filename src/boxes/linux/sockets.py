@@ -12,8 +12,10 @@ if TYPE_CHECKING:
 
 
 def close(socket: _socket.socket) -> None:
-    """As `system.close`: `socket.close` would raise what close(2) says."""
-    os.close(socket.detach())
+    """As `system.close`: `socket.close` would raise what close(2) says. One that is closed stays so."""
+    fd = socket.detach()
+    if fd >= 0:
+        os.close(fd)
 
 
 def send_fd(socket: _socket.socket, message: bytes, fd: int) -> None:
