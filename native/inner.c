@@ -85,6 +85,7 @@ enum step {
 enum kind { REPORT_READY = 1, REPORT_EXECUTING, REPORT_ERROR, REPORT_CONSOLE, REPORT_LISTENER, REPORT_ENDED };
 enum { DATA = 4096, HEAD = 1024 };
 enum { OLDEST_LAST_CAPABILITY = 40 }; /* CAP_CHECKPOINT_RESTORE, Linux 5.9 */
+enum { SHORTAGE = 10000 }; /* microseconds until something that there was too little of is asked for again */
 enum { MANY = 4096 }; /* the steps' descriptors are the first that the runtime opens: well below this */
 
 struct report {
@@ -359,7 +360,10 @@ static void do_wait(struct payload payload) {
         if (peer < 0) {
             if (errno == EINTR || errno == ECONNABORTED)
                 continue;
-            _exit(1);
+            if (errno != EMFILE && errno != ENFILE && errno != ENOMEM && errno != ENOBUFS)
+                _exit(1);
+            usleep(SHORTAGE); /* who knocks waits meanwhile */
+            continue;
         }
         ssize_t size;
         do

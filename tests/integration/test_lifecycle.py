@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
+import socket
+import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -27,6 +31,22 @@ def test_operations_in_order_lead_through_the_statuses(box: Runtime, bundle: Bun
     assert container.status == "stopped"
     container.delete().ok()
     box("state", container.id).refused("does not exist")
+
+
+@not_for("runc", "crun", reason="they wait in another way")
+def test_shortage_of_descriptors_while_it_waits_does_not_end_it(box: Runtime, bundle: Bundle) -> None:
+    container = box.create(bundle.args("/bin/probe", "--catch"))
+    resource.prlimit(container.pid, resource.RLIMIT_NOFILE, (1, 64))
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as knock:  # that is no start, so it waits for another
+        knock.connect(str(box.root / container.id / "start"))
+    time.sleep(0.2)
+    starting = box.popen("start", container.id)
+    with pytest.raises(subprocess.TimeoutExpired):
+        starting.wait(0.5)
+    assert container.status == "created"
+    resource.prlimit(container.pid, resource.RLIMIT_NOFILE, (64, 64))
+    assert starting.wait(10) == 0
+    assert container.readline() == "ready"
 
 
 def test_create_does_not_run_the_process(box: Runtime, bundle: Bundle) -> None:
