@@ -195,12 +195,19 @@ def weaker(ours: dict[str, Any], theirs: dict[str, Any]) -> list[str]:
         found.append(f"namespaces {theirs['namespaces'] - ours['namespaces']}")
     if ours["limits"] != theirs["limits"]:
         found.append("limits")
-    read_only = {mount[1] for mount in theirs["mounts"] if "ro" in mount[2].split(",")}
+    read_only = {point for point, mount in _seen(theirs).items() if "ro" in mount[2].split(",")}
     null = "/null"  # what masks a file takes everything and keeps nothing, and may be writable
-    writable = {mount[1] for mount in ours["mounts"] if "rw" in mount[2].split(",") and not mount[0].endswith(null)}
+    writable = {
+        point for point, mount in _seen(ours).items() if "rw" in mount[2].split(",") and not mount[0].endswith(null)
+    }
     points = {mount[1] for mount in theirs["mounts"]} - {mount[1] for mount in ours["mounts"]}
     found += [f"writable {point}" for point in read_only & writable]
     return found + [f"not mounted on {point}" for point in points]
+
+
+def _seen(found: dict[str, Any]) -> dict[str, tuple[str, ...]]:
+    """By where they are: of those that lie on each other the last."""
+    return {mount[1]: mount for mount in found["mounts"]}
 
 
 def main(count: int, commands: int, seed: int) -> int:

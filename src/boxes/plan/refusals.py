@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 # Options that say how links are treated when something is bound.
 _OF_BINDS = frozenset(("copy-symlink", "src-nofollow", "dest-nofollow"))
 _IDMAPS = ("idmap", "ridmap")
+_PAGE = 4096  # bytes, the least there are
 
 
 def refuse(config: dict[str, Any]) -> None:
@@ -22,6 +23,7 @@ def refuse(config: dict[str, Any]) -> None:
         from boxes.plan import annotated
 
         annotated.check(config)
+    _refuse_memory(config)
     if (config.get("hooks") or {}).get("startContainer"):
         _refuse_hooks(config)
 
@@ -50,6 +52,14 @@ def _refuse_mount(mount: dict[str, Any], pointer: str) -> None:
         raise UnsupportedError("only what is bound can show other owners", pointer=pointer)
 
 
+def _refuse_memory(config: dict[str, Any]) -> None:
+    resources = (config.get("linux") or {}).get("resources") or {}
+    limit = (resources.get("memory") or {}).get("limit") or 0
+    if 0 < limit < _PAGE:
+        text = f"{limit} bytes are less than a page of memory, with which no process can begin"
+        raise ConfigError(text, pointer="/linux/resources/memory/limit")
+
+
 def _refuse_hooks(config: dict[str, Any]) -> None:
     """Those in the container, which are processes beside its own."""
     process = config.get("process") or {}
@@ -58,6 +68,10 @@ def _refuse_hooks(config: dict[str, Any]) -> None:
     if limit in (0, 1):
         text = f"{limit} is too few, as startContainer hooks are processes of the container too"
         raise ConfigError(text, pointer="/linux/resources/pids/limit")
+    for number, entry in enumerate(process.get("rlimits") or ()):
+        if entry["type"] == "RLIMIT_NOFILE" and entry["soft"] == 0:
+            text = "without descriptors startContainer hooks, which this limits too, cannot be run"
+            raise ConfigError(text, pointer=f"/process/rlimits/{number}/soft")
     if process.get("scheduler"):
         from boxes.plan.attributes import cannot_fork
 

@@ -17,6 +17,12 @@ def with_mount(**mount: Any) -> dict[str, Any]:
     return {"mounts": [other, {"destination": "/a", "source": "/a", **mount}]}
 
 
+NO_DESCRIPTORS = [
+    {"type": "RLIMIT_CORE", "soft": 0, "hard": 0},
+    {"type": "RLIMIT_NOFILE", "soft": 0, "hard": 9},
+]
+
+
 @pytest.mark.parametrize(
     "config, pointer",
     [
@@ -55,6 +61,11 @@ def test_unsupported_is_refused_with_its_place(config: dict[str, Any], pointer: 
         {"linux": {"resources": {"pids": {"limit": 2}}}, "hooks": {"startContainer": [{"path": "/a"}]}},
         {"linux": {"resources": {"pids": {"limit": -1}}}, "hooks": {"startContainer": [{"path": "/a"}]}},
         {"linux": {"resources": {"pids": {"limit": 1}}}, "hooks": {"createContainer": [{"path": "/a"}]}},
+        {"linux": {"resources": {"memory": {"limit": 4096}}}},
+        {"linux": {"resources": {"memory": {"limit": 0}}}},
+        {"linux": {"resources": {"memory": {"limit": -1}}}},
+        {"process": {"rlimits": NO_DESCRIPTORS}, "hooks": {"createContainer": [{"path": "/a"}]}},
+        {"process": {"rlimits": []}, "hooks": {"startContainer": [{"path": "/a"}]}},
     ],
 )
 def test_the_rest_is_not(config: dict[str, Any]) -> None:
@@ -77,6 +88,20 @@ def test_hooks_in_a_container_of_one_process_are_refused(limit: int) -> None:
     with pytest.raises(ConfigError, match="too few") as error:
         refuse(config)
     assert error.value.pointer == "/linux/resources/pids/limit"
+
+
+def test_hooks_without_descriptors_are_refused() -> None:
+    config = {"process": {"rlimits": NO_DESCRIPTORS}, "hooks": {"startContainer": [{"path": "/a"}]}}
+    with pytest.raises(ConfigError, match="without descriptors") as error:
+        refuse(config)
+    assert error.value.pointer == "/process/rlimits/1/soft"
+
+
+@pytest.mark.parametrize("limit", [1, 4095])
+def test_less_memory_than_a_page_is_refused(limit: int) -> None:
+    with pytest.raises(ConfigError, match="less than a page") as error:
+        refuse({"linux": {"resources": {"memory": {"limit": limit}}}})
+    assert error.value.pointer == "/linux/resources/memory/limit"
 
 
 @pytest.mark.parametrize(
