@@ -119,6 +119,13 @@ class InternalError(BoxesError):
     code = "internal"
 
 
+def unforeseen(error: BaseException, where: str = "") -> InternalError:
+    """What stands for an exception that has no place among these."""
+    if isinstance(error, MemoryError):
+        return InternalError("out of memory", hint="see `ulimit -v`")
+    return InternalError(f"{where}{type(error).__name__}: {error}")
+
+
 def located(error: BoxesError, pointer: str) -> BoxesError:
     """The same error, with the part of the config it is about, unless it knows better."""
     if error.pointer is None:

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 
 import pytest
 
 from tests.support.marks import not_for, requires
-from tests.support.runtime import executable
+from tests.support.runtime import CHECKOUT, executable
 from tests.sweeps.shapes import SHAPES
 from tests.sweeps.sweep import Job, sweep
 from tests.sweeps.verbs import VERBS
@@ -60,3 +62,9 @@ def test_verb_that_is_killed_leaves_nothing_that_delete_does_not_take_away(verb:
 @pytest.mark.parametrize("shape", sorted(set(SHAPES) - {"confined"}))
 def test_create_that_is_killed_leaves_nothing_that_delete_does_not_take_away(shape: str) -> None:
     holds("kills", "create", shape, 4)
+
+
+def test_create_with_too_little_address_space_leaves_nothing() -> None:
+    command = [sys.executable, "-m", "tests.sweeps.shortage", "0"]
+    done = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr

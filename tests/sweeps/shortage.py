@@ -85,7 +85,12 @@ class Shortage:
 
 
 def points(shortage: Shortage, step: int = 1) -> Iterator[Findings]:
-    """All of them, or every `step`-th of each kind."""
+    """All of them, or every `step`-th of each kind; with 0 some of address space, from where the interpreter begins to
+    where there is enough."""
+    if step == 0:
+        for value in range(13 << 10, 21 << 10, 512):
+            yield shortage.ulimit("-v", value)
+        return
     for value in range(3, 257, step):
         yield shortage.ulimit("-n", value)
     for value in range(8 << 10, 200 << 10, step << 10):

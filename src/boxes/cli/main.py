@@ -13,7 +13,7 @@ from boxes.cli.commands import GLOBAL, Call, find
 from boxes.cli.options import check_count, parse
 from boxes.cli.output import OutputClosedError, write
 from boxes.cli.report import Report
-from boxes.errors import BoxesError, InternalError, UsageError, refused
+from boxes.errors import BoxesError, UsageError, refused, unforeseen
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def dispatch(argv: Sequence[str], watcher: int = 0) -> int:
         report.fail(refused(f"unexpected, at {_place(error)}", error))
     except Exception as error:  # noqa: BLE001 - the last stop: whatever it is, one line and an exit status
         report.trace(error)
-        report.fail(InternalError(f"internal error, at {_place(error)}: {type(error).__name__}: {error}"))
+        report.fail(unforeseen(error, f"internal error, at {_place(error)}: "))
     return failure
 
 

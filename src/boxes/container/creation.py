@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 # Annotations, for whoever has an engine between; of those about the network the beginning.
 _RECORD_EXIT, _NETWORK = "boxes.record-exit", "boxes.network"
+_RESERVE = 4 << 20  # address space alone, for what a shortage of memory leads to
 
 
 class Creation:
@@ -52,26 +53,25 @@ class Creation:
         self.options = options
         self.attached = attached
         self.fds = Fds()
-        self.claimed = False
+        self.claimed = self.entered = False
         self.place: Place  # once claimed
-        self.entered = False
         self.cgroups: Manager  # once planned
-        self.cgroup_begun = False
-        self.cgroup_made = False
+        self.cgroup_begun = self.cgroup_made = False
         self.journal: dict[str, Any] = {}
-        self.pid = 0
-        self.pidfd = -1
+        self.pid, self.pidfd = 0, -1
         self.terminal: int | None = None
         self.lent: Lent | None = None
         self.networking: Networking | None = None
         self.hooked = False
         self.ended: list[int] = []  # its wait status, once known
         self.finished = False
+        self.reserve = bytes(_RESERVE)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self.reserve = b""
         if not self.finished:
             from boxes.container import undo
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from boxes import system as os
 from boxes.container import channel
-from boxes.errors import BoxesError, InternalError, located, refused
+from boxes.errors import BoxesError, InternalError, located, refused, unforeseen
 from boxes.linux import flags as k
 from boxes.linux import syscalls
 from boxes.plan.namespaces import FLAGS
@@ -158,7 +158,7 @@ def _guarded(theirs: _socket.socket, body: Callable[[], NoReturn]) -> NoReturn:
     except OSError as error:
         channel.say_error(theirs, refused("cannot set the container up", error))
     except BaseException as error:  # noqa: BLE001 - nothing may unwind into the runtime's frames
-        channel.say_error(theirs, InternalError(f"{type(error).__name__}: {error}"))
+        channel.say_error(theirs, unforeseen(error))
     finally:
         os._exit(1)
 

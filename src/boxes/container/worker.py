@@ -16,7 +16,7 @@ from _struct import unpack
 
 from boxes import system as os
 from boxes.container import channel, practice
-from boxes.errors import BoxesError, InternalError, UsageError, refused
+from boxes.errors import BoxesError, InternalError, UsageError, refused, unforeseen
 from boxes.linux import flags as k
 from boxes.linux import syscalls
 from boxes.spec.document import dump, parse
@@ -105,7 +105,7 @@ def _serve(message: bytes, reply: _socket.socket, fds: list[int]) -> None:
     except OSError as error:
         channel.say_error(reply, refused("cannot carry the request out", error))
     except Exception as error:  # noqa: BLE001 - whatever it is, the caller is to hear of it
-        channel.say_error(reply, InternalError(f"{type(error).__name__}: {error}"))
+        channel.say_error(reply, unforeseen(error))
 
 
 def _parsed(message: bytes, fds: list[int]) -> dict[str, Any]:
