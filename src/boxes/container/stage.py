@@ -112,7 +112,7 @@ def _spawn_staged(stage: Stage, builder: Callable[[], NoReturn], born: Callable[
     channel.close(stage.theirs)  # else the end of those who have it would not be heard
     try:
         made = _hear_of_builder(stage, pid, pidfd)
-    except (BoxesError, OSError):
+    except BaseException:
         stage.ours.shutdown(_SHUT_RDWR)  # the builder may be there all the same: so it hears that nobody waits for it
         raise
     born(made)
