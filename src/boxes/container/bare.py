@@ -12,11 +12,12 @@ from boxes import system as os
 from boxes.linux import flags as k
 from boxes.linux.fd import sealed
 from boxes.plan.inner import Steps, string
+from boxes.plan.script_root import SAFE, new_mount, place_on_root
 from boxes.plan.scripted import Process
 
 _READY = b"+"
 _LEAST = 16  # descriptors below are for the steps
-_EMPTY, _HERE = b"\0", b".\0"
+_HERE = b".\0"
 
 
 def open_namespace(image: str) -> int:
@@ -45,16 +46,8 @@ def _steps(reply: int) -> Steps:
     maker = Process(steps, (0, 1, 2))
     maker.call("unshare", k.CLONE_NEWNS)
     maker.call("mount", 0, string("/"), 0, k.MS_REC | k.MS_PRIVATE, 0)
-    context = maker.open("fsopen", string("tmpfs"), k.FSOPEN_CLOEXEC)
-    for key, value in (("source", "none"), ("nr_inodes", "1"), ("mode", "0555")):
-        maker.call("fsconfig", context, k.FSCONFIG_SET_STRING, string(key), string(value), 0)
-    maker.call("fsconfig", context, k.FSCONFIG_SET_FLAG, string("ro"), 0, 0)
-    maker.call("fsconfig", context, k.FSCONFIG_CMD_CREATE, 0, 0, 0)
-    safe = k.MOUNT_ATTR_RDONLY | k.MOUNT_ATTR_NOSUID | k.MOUNT_ATTR_NODEV | k.MOUNT_ATTR_NOEXEC
-    mount = maker.open("fsmount", context, k.FSMOUNT_CLOEXEC, safe)
-    place = maker.open("openat", k.AT_FDCWD, string("/"), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    onto = k.MOVE_MOUNT_F_EMPTY_PATH | k.MOVE_MOUNT_T_EMPTY_PATH
-    maker.call("move_mount", mount, _EMPTY, place, _EMPTY, onto)
+    mount = new_mount(maker, "tmpfs", "none", ("nr_inodes=1", "mode=0555", "ro"), SAFE)
+    place_on_root(maker, mount)
     maker.call("fchdir", mount)
     maker.call("pivot_root", _HERE, _HERE)
     maker.call("umount2", _HERE, k.MNT_DETACH)

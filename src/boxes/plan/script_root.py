@@ -32,7 +32,7 @@ _ONTO = k.MOVE_MOUNT_F_EMPTY_PATH | k.MOVE_MOUNT_T_EMPTY_PATH
 _EMPTY = b"\0"
 _AF_INET, _DGRAM = 2, 2 | os.O_CLOEXEC
 _SIOCSIFFLAGS, _UP_LOOPBACK = 0x8914, 0x1 | 0x8
-_SAFE = k.MOUNT_ATTR_RDONLY | k.MOUNT_ATTR_NOSUID | k.MOUNT_ATTR_NODEV | k.MOUNT_ATTR_NOEXEC
+SAFE = k.MOUNT_ATTR_RDONLY | k.MOUNT_ATTR_NOSUID | k.MOUNT_ATTR_NODEV | k.MOUNT_ATTR_NOEXEC
 
 
 def build(child: Process, plan: Plan, facts: Facts, looked: Mapping[str, str], entries: list[int]) -> int:
@@ -50,6 +50,29 @@ def build(child: Process, plan: Plan, facts: Facts, looked: Mapping[str, str], e
         child.call("unshare", k.CLONE_NEWCGROUP)
     root.carry_out(plan.late)
     return root.fd
+
+
+def new_mount(process: Process, kind: str, source: str, settings: tuple[str, ...], attributes: int) -> int:
+    """A new mount that is nowhere yet."""
+    context = process.open("fsopen", string(kind), k.FSOPEN_CLOEXEC)
+    for key, equals, value in (setting.partition("=") for setting in (f"source={source}", *settings)):
+        if len(value.encode()) > 255:
+            raise UnusualError
+        if equals:
+            process.call("fsconfig", context, k.FSCONFIG_SET_STRING, string(key), string(value), 0)
+        else:
+            process.call("fsconfig", context, k.FSCONFIG_SET_FLAG, string(key), 0, 0)
+    process.call("fsconfig", context, k.FSCONFIG_CMD_CREATE, 0, 0, 0)
+    mount = process.open("fsmount", context, k.FSMOUNT_CLOEXEC, attributes)
+    process.close(context)
+    return mount
+
+
+def place_on_root(process: Process, mount: int) -> None:
+    """Attach it over what the process has as its root."""
+    place = process.open("openat", k.AT_FDCWD, string("/"), _O_PATH | os.O_DIRECTORY)
+    process.call("move_mount", mount, _EMPTY, place, _EMPTY, _ONTO)
+    process.close(place)
 
 
 class _Root:
@@ -74,7 +97,7 @@ class _Root:
             elif isinstance(operation, op.Filesystem):
                 wanted = operation.attributes
                 attributes = wanted.set | wanted.recursive_set
-                mount = self._new(operation.kind, operation.source, operation.data, attributes)
+                mount = new_mount(self.child, operation.kind, operation.source, operation.data, attributes)
                 self.sources[id(operation)] = mount
             elif isinstance(operation, op.Mask) and self.looked.get(operation.target) == "file" and self.null < 0:
                 self._open_null()
@@ -98,9 +121,7 @@ class _Root:
         self.child.call("setns", GIVEN, k.CLONE_NEWNS)
         self.child.call("unshare", k.CLONE_NEWNS)
         self.child.close(GIVEN)
-        place = self.child.open("openat", k.AT_FDCWD, string("/"), _O_PATH | os.O_DIRECTORY)
-        self._place(self.fd, place)
-        self.child.close(place)
+        place_on_root(self.child, self.fd)
 
     def carry_out(self, operations: list[op.Operation]) -> None:
         for operation in operations:
@@ -143,22 +164,6 @@ class _Root:
         self.child.close(mount)
         if operation.kind in ("proc", "sysfs"):
             self.kernels.append(operation.target)
-
-    def _new(self, kind: str, source: str, settings: tuple[str, ...], attributes: int) -> int:
-        """A new mount that is nowhere yet."""
-        child = self.child
-        context = child.open("fsopen", string(kind), k.FSOPEN_CLOEXEC)
-        for key, equals, value in (setting.partition("=") for setting in (f"source={source}", *settings)):
-            if len(value.encode()) > 255:
-                raise UnusualError
-            if equals:
-                child.call("fsconfig", context, k.FSCONFIG_SET_STRING, string(key), string(value), 0)
-            else:
-                child.call("fsconfig", context, k.FSCONFIG_SET_FLAG, string(key), 0, 0)
-        child.call("fsconfig", context, k.FSCONFIG_CMD_CREATE, 0, 0, 0)
-        mount = child.open("fsmount", context, k.FSMOUNT_CLOEXEC, attributes)
-        child.close(context)
-        return mount
 
     def bind(self, operation: op.Bind) -> None:
         wanted = operation.attributes
@@ -224,7 +229,7 @@ class _Root:
         """An empty read-only tmpfs; the first is copied, once it is attached, for all others: apply/mounts.py."""
         if self.empty >= 0:
             return self.child.open("open_tree", self.empty, _EMPTY, _CLONE | k.AT_EMPTY_PATH)
-        self.empty = self._new("tmpfs", "tmpfs", ("nr_blocks=1", "nr_inodes=1"), _SAFE)
+        self.empty = new_mount(self.child, "tmpfs", "tmpfs", ("nr_blocks=1", "nr_inodes=1"), SAFE)
         return self.empty
 
     def _null(self) -> int:
