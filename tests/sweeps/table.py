@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -47,7 +47,7 @@ class Size(NamedTuple):
     containers: int
 
 
-SIZES = {"sample": Size(24, 24, 32, 5000, 2000, 20, 80), "full": Size(0, 0, 1, 100_000, 10_000, 3600, 20_000)}
+SIZES = {"sample": Size(24, 24, 32, 5000, 2000, 20, 80), "full": Size(0, 0, 1, 100_000, 10_000, 1800, 20_000)}
 
 
 def sweeps(size: Size, seed: int) -> Iterator[Row]:
@@ -89,20 +89,19 @@ def _program(test: str, points: str, *command: str, env: dict[str, str] | None =
 
 
 def programs(size: Size, seed: int) -> Iterator[Row]:
-    """Two at a time, for two cores, but for the soak, which has several workers."""
     python = sys.executable
     numbers = [str(number) for number in (size.configs, size.commands, seed)]
-    programs = [
-        ("odd configs", f"{size.configs} + {size.commands}", python, "-m", "tests.fuzz.configs", *numbers),
-        ("shortages", f"every {size.shortage}.", python, "-m", "tests.sweeps.shortage", str(size.shortage)),
-    ]
+    points = f"{size.configs} + {size.commands}"
+    yield _program("odd configs", points, python, "-m", "tests.fuzz.configs", *numbers)
+    yield _program("shortages", f"every {size.shortage}.", python, "-m", "tests.sweeps.shortage", str(size.shortage))
     if shutil.which("clang"):
-        programs.append(("plans of inner (libFuzzer)", f"{size.fuzzing} s", "scripts/fuzz-plan", str(size.fuzzing)))
+        yield _program("plans of inner (libFuzzer)", f"{size.fuzzing} s", "scripts/fuzz-plan", str(size.fuzzing))
     else:
         yield Row("plans of inner (libFuzzer)", "0", "not run: needs clang")
-    with ThreadPoolExecutor(2) as pool:
-        yield from pool.map(lambda program: _program(*program), programs)
-    yield _program("soak", f"{size.containers}", python, "-m", "tests.sweeps.soak", str(size.containers))
+
+
+def soak(size: Size) -> Iterator[Row]:
+    yield _program("soak", f"{size.containers}", sys.executable, "-m", "tests.sweeps.soak", str(size.containers))
 
 
 def older_kernels() -> Iterator[Row]:
@@ -157,16 +156,26 @@ def show(rows: list[Row]) -> None:
         print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
 
 
+def suites(mode: str, seed: int) -> Iterator[Row]:
+    """What pytest runs: one after another, for each looks for what is left of its own."""
+    yield from advisories(mode, seed)
+    if mode == "full":
+        yield from older_kernels()
+        yield from sanitized()
+
+
+def side_by_side(*parts: Iterator[Row]) -> Iterator[Row]:
+    """For two cores, which none of these keeps busy alone."""
+    with ThreadPoolExecutor(len(parts)) as pool:
+        for rows in pool.map(lambda part: list(part), parts):
+            yield from rows
+
+
 def main(mode: str = "sample", seed: str = "") -> int:
     size = SIZES[mode]
     number = int(seed or os.environ.get("BOXES_SEED") or time.time_ns() % 100_000)
     print(f"BOXES_SEED={number}", flush=True)
-    parts: list[Callable[[], Iterator[Row]]] = [
-        lambda: advisories(mode, number), lambda: sweeps(size, number), lambda: programs(size, number),
-    ]  # fmt: skip
-    if mode == "full":
-        parts += [older_kernels, sanitized]
-    rows = [row for part in parts for row in part()]
+    rows = [*side_by_side(suites(mode, number), programs(size, number)), *sweeps(size, number), *soak(size)]
     print()
     show(rows)
     return 0 if all(row.well or re.match("not run", row.verdict) for row in rows) else 1
