@@ -18,6 +18,7 @@ from tests.support import host
 ended: dict[int, int] = {}
 _own: dict[int, subprocess.Popen[Any]] = {}
 _paused = 0
+_installed = False
 
 
 class _Popen(subprocess.Popen):
@@ -51,7 +52,7 @@ def afresh() -> None:
 
 def reap(*_: object) -> None:
     """Wait for the orphans that have ended. Also the handler of SIGCHLD."""
-    if _paused:
+    if _paused or not _installed:
         return
     for pid, process in list(_own.items()):
         if process.returncode is not None:
@@ -67,6 +68,8 @@ def reap(*_: object) -> None:
 
 def install() -> None:
     """Become the subreaper of all that is started from now on."""
+    global _installed
+    _installed = True
     host.become_subreaper()
     subprocess.Popen = _Popen  # type: ignore[misc]
     signal.signal(signal.SIGCHLD, reap)

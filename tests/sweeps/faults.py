@@ -30,7 +30,7 @@ class Faults:
         """All points, from a run without a failure; it also makes what is made once only."""
         for _ in range(2):
             self.verb.prepare()
-            found = points.record(self.scene.command(*self.verb.args()), self.scene.directory)
+            found = points.record(self.command(), self.scene.directory, **self.scene.caller)
             problems = attempt(self.verb.done)
             self.scene.delete()
             assert found.code == self.verb.success, f"{self.verb.name} gives {found.code}"
@@ -52,9 +52,7 @@ class Faults:
         found: Findings = []
         begun = time.monotonic()
         try:
-            traced = points.run(
-                self.scene.command(*self.verb.args()), self.what(point, self.error), self.scene.directory, DEADLINE
-            )
+            traced = self.traced(self.what(point, self.error))
             seconds = time.monotonic() - begun
             if seconds > HANG:
                 found.append(f"hang: {seconds:.1f} s")
@@ -68,6 +66,13 @@ class Faults:
             end_children()
         found += self._cleaned()
         return traced.reached, traced.code, found
+
+    def command(self) -> list[str]:
+        return self.scene.command(*self.verb.args())
+
+    def traced(self, what: list[str]) -> Traced:
+        """The verb, with something happening to it."""
+        return points.run(self.command(), what, self.scene.directory, DEADLINE, **self.scene.caller)
 
     def _heard(self, traced: Traced) -> Traced:
         """With what comes a moment later: a file has no end to wait for, as the pipes of engines have, and if the

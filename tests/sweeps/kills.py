@@ -21,9 +21,8 @@ class Kills(Faults):
     def attempt(self, point: Point) -> tuple[bool, int, Findings]:
         self.verb.prepare()
         found: Findings = []
-        command = self.scene.command(*self.verb.args())
         try:
-            traced = points.run(command, points.killing(point), self.scene.directory, DEADLINE)
+            traced = self.traced(points.killing(point))
             if traced.code not in (KILLED, self.verb.success):  # another of its processes was, and it takes all back
                 found += self._told(traced)
                 found += [f"left: {line}" for line in attempt(self.verb.failed)]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import errno
 import re
+import shutil
 import signal
 import subprocess
 from collections import Counter
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tests.support.rootfs import probe_program
 from tests.support.runtime import ENVIRONMENT
@@ -92,12 +93,13 @@ def words(directory: Path) -> str:
     return (directory / "errors").read_text("utf-8", "replace")
 
 
-def run(command: list[str], what: list[str], directory: Path, timeout: float) -> Traced:
-    """Run a command, with something happening to it. Raises subprocess.TimeoutExpired, and leaves all running."""
+def run(command: list[str], what: list[str], directory: Path, timeout: float, **more: Any) -> Traced:
+    """Run a command, with something happening to it. Raises subprocess.TimeoutExpired, and leaves all running. Keywords go
+    to Popen."""
     log, errors = directory / "inject.log", directory / "errors"
     with errors.open("w") as file:
-        full = [str(probe_program("inject")), str(log), *what, *command]
-        process = subprocess.Popen(full, env=ENVIRONMENT, stdin=-3, stdout=-3, stderr=file)
+        full = [_injector(directory), str(log), *what, *command]
+        process = subprocess.Popen(full, env=ENVIRONMENT, stdin=-3, stdout=-3, stderr=file, **more)
         try:
             code = process.wait(timeout)
         except subprocess.TimeoutExpired:
@@ -107,6 +109,14 @@ def run(command: list[str], what: list[str], directory: Path, timeout: float) ->
     return Traced(code, words(directory), log.read_text().startswith("done"))
 
 
+def _injector(directory: Path) -> str:
+    """In the directory, where any user can execute it."""
+    place = directory / "inject"
+    if not place.exists():
+        shutil.copy(probe_program("inject"), place)
+    return str(place)
+
+
 class Recorded(NamedTuple):
     """The calls of a command in their order, and its exit status."""
 
@@ -114,9 +124,9 @@ class Recorded(NamedTuple):
     points: list[Point]
 
 
-def record(command: list[str], directory: Path) -> Recorded:
+def record(command: list[str], directory: Path, **more: Any) -> Recorded:
     """Run a command untouched."""
-    done = run(command, ["-1", "0", "0", "record"], directory, 60)
+    done = run(command, ["-1", "0", "0", "record"], directory, 60, **more)
     assert not done.err, done.err
     counts: Counter[tuple[int, str]] = Counter()
     found: list[Point] = []

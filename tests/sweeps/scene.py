@@ -16,7 +16,8 @@ from tests.support.bundle import Bundle
 from tests.support.leaks import CgroupParent, clear, differences, snapshot
 from tests.support.rootfs import Template, probe_program
 from tests.support.runtime import CHECKOUT, Result, Runtime, temporary_directory
-from tests.sweeps.shapes import SHAPES
+from tests.sweeps.console import Console
+from tests.sweeps.shapes import ORDINARY, SHAPES
 
 PATIENCE = 2.0  # seconds for the kernel to tear down what has ended
 _CHANGING = (
@@ -48,6 +49,8 @@ class Scene:
         self.parent = CgroupParent(f"boxes-sweep-{os.getpid()}")
         self.parent.make()
         self.bundle = self._bundle(f"s{os.getpid()}", shape)
+        self.caller = {"user": ORDINARY, "group": ORDINARY, "extra_groups": []} if shape == "rootless" else {}
+        self.console = Console(self.directory / "console") if shape == "terminal" else None
         self.files = self._files()
         self.before = snapshot(self.parent)
 
@@ -91,7 +94,7 @@ class Scene:
         """A verb, untouched. Its output is no pipe, which a container would hold."""
         errors = self.directory / "own-errors"
         with errors.open("w") as file:
-            process = self.box.popen(*args, stdin=-3, stdout=-3, stderr=file)
+            process = self.box.popen(*args, stdin=-3, stdout=-3, stderr=file, **self.caller)
             try:
                 code = process.wait(20)
             except subprocess.TimeoutExpired:
@@ -105,7 +108,9 @@ class Scene:
         return self("create", *self.create_args())
 
     def create_args(self) -> tuple[str, ...]:
-        return ("--bundle", str(self.bundle.path), self.bundle.id)
+        more = ("--pid-file", str(self.directory / "pid"))
+        terminal = ("--console-socket", str(self.console.path), *more) if self.console else ()
+        return ("--bundle", str(self.bundle.path), *terminal, self.bundle.id)
 
     def delete(self) -> Result:
         return self("delete", "--force", self.bundle.id)
@@ -148,6 +153,8 @@ class Scene:
 
     def close(self) -> None:
         end_children()
+        if self.console:
+            self.console.close()
         host.unmount("/dev/null")
         shutil.rmtree(self.directory, ignore_errors=True)
         self.parent.remove()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
+from pathlib import Path
 
 from tests.support.bundle import Bundle
 from tests.support.rootfs import probe_program
@@ -52,6 +54,22 @@ def confined(bundle: Bundle) -> None:
     bundle.hook("startContainer", "/bin/linger", "0")
 
 
+def terminal(bundle: Bundle) -> None:
+    """A terminal for an engine, and a file with the pid."""
+    bundle.process.update(terminal=True, consoleSize={"height": 24, "width": 80})
+
+
+def rootless(bundle: Bundle) -> None:
+    """An ordinary user's, who has no more ids than the own."""
+    for directory, names, files in os.walk(bundle.path.parent):
+        for name in (".", *names, *files):
+            os.chown(Path(directory, name), ORDINARY, ORDINARY, follow_symlinks=False)
+    own = [{"containerID": 0, "hostID": ORDINARY, "size": 1}]
+    bundle.without_mount("/sys").namespace("user").linux.update(uidMappings=own, gidMappings=own)
+    del bundle.linux["cgroupsPath"]
+
+
+ORDINARY = 54321  # the user who runs the commands in the shape `rootless`
 SHAPES: dict[str, Callable[[Bundle], None]] = {
-    shape.__name__: shape for shape in (plain, staged, shared, limited, confined)
+    shape.__name__: shape for shape in (plain, staged, shared, limited, confined, terminal, rootless)
 }
