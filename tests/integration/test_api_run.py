@@ -207,15 +207,48 @@ def test_network_is_made_and_taken_back(box: Runtime, bundle: Bundle) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"timeout": "x"}, {"timeout": -1}, {"timeout": float("nan")}, {"max_output": "a"}, {"input": 4}]
-)
-def test_wrong_argument_is_named(run: Run, wrong: dict[str, Any]) -> None:
-    with pytest.raises(boxes.UsageError, match=f"'{next(iter(wrong))}' is"):
-        run("true", **wrong)
+    "wrong",
+    [
+        {"timeout": "x"}, {"timeout": -1}, {"timeout": float("nan")}, {"max_output": "a"}, {"input": 4},
+        {"input": "\ud800"}, {"env": {"A": "\ud800"}}, {"rootfs": ""}, {"rootfs": None}, {"root": ""}, {"cwd": 5},
+    ],
+)  # fmt: skip
+def test_wrong_argument_is_named(box: Runtime, bundle: Bundle, wrong: dict[str, Any]) -> None:
+    with pytest.raises(boxes.UsageError, match=f"'{next(iter(wrong))}'(,| is| cannot)"):
+        boxes.run(["true"], **({"rootfs": bundle.rootfs, "root": box.root} | wrong))
+
+
+@pytest.mark.parametrize("args", [[], 5, "true", ("true" for _ in "1"), {"true": 1}, ["\ud800"], ["a\0b"], [None]])
+def test_arguments_are_a_list_of_text(bundle: Bundle, args: Any) -> None:
+    with pytest.raises(boxes.UsageError, match="'args' is a list"):
+        boxes.run(args, rootfs=bundle.rootfs)
+
+
+def test_time_without_end_is_none(box: Runtime, bundle: Bundle) -> None:
+    for timeout in (float("inf"), 1e300):
+        assert boxes.run(["true"], rootfs=bundle.rootfs, root=box.root, timeout=timeout).ok
+
+
+def test_program_that_was_let_go_of_says_so(box: Runtime, bundle: Bundle) -> None:
+    with boxes.popen(["sleep", "1000"], rootfs=bundle.rootfs, root=box.root) as program:
+        for number in ("TERM", 65, -1, None):
+            with pytest.raises(boxes.UsageError, match="'number' is"):
+                program.send_signal(number)  # type: ignore[arg-type]
+    for use in (program.poll, program.wait):
+        with pytest.raises(boxes.StateError):
+            use()
+    with pytest.raises(boxes.UsageError, match="no stream"):
+        boxes.popen(["true"], rootfs=bundle.rootfs, root=box.root, stdout=99999)
 
 
 def test_whole_config_needs_no_rootfs(box: Runtime, bundle: Bundle) -> None:
-    config = boxes.Config(args=["echo", "hi"], rootfs=bundle.path / "rootfs").document()
-    assert boxes.run(["echo"], config=config, root=box.root).stdout == b"hi\n"
+    config = boxes.Config(args=["echo", "hi"], rootfs=bundle.path / "rootfs")
+    for given in (config, config.document()):
+        result = boxes.run(["echo", "ho"], config=given, root=box.root)
+        assert (result.args, result.stdout) == (("echo", "ho"), b"ho\n")
+    elsewhere = boxes.Config(args=["false"], rootfs="/nowhere")
+    assert boxes.run(["true"], config=elsewhere, rootfs=bundle.rootfs, root=box.root).ok
+    with pytest.raises(boxes.UsageError, match="'env' is the config's"):
+        boxes.run(["true"], config=config, env={"A": "b"})
     with pytest.raises(boxes.UsageError, match="'rootfs'"):
         boxes.run(["echo"], root=box.root)

@@ -231,3 +231,102 @@ def test_wrong_timeout_of_a_wait_is_named(make: Make, box: Runtime, bundle: Bund
     pool = boxes.Pool(bundle.path / "rootfs", 1, root=box.root)
     with pool, pytest.raises(boxes.UsageError, match="'timeout' is"):
         pool.acquire(timeout="soon")  # type: ignore[arg-type]
+
+
+def test_kernels_files_are_no_files_of_it(make: Make, directory: Path) -> None:
+    """What a link of the container's leads to is read with the caller's rights, and /proc/kmsg for ever."""
+    with make() as sandbox:
+        sandbox.exec(["sh", "-c", "ln -s /proc/kmsg /tmp/answer; ln -s /proc /tmp/proc"]).check()
+        for path in ("/tmp/answer", "/tmp/proc/version", "/sys/kernel/notes"):
+            with pytest.raises(boxes.KernelError, match="the kernel's"):
+                sandbox.read_file(path)
+        with pytest.raises(boxes.KernelError, match="the kernel's"):
+            sandbox.copy_out("/tmp/proc/kmsg", directory / "kmsg")
+        assert not (directory / "kmsg").exists()
+
+
+def test_program_without_memory_is_told_from_one_that_was_killed(make: Make) -> None:
+    with make(limits=boxes.Limits(memory=48 << 20)) as sandbox:
+        greedy = sandbox.exec(["sh", "-c", "s=x; while :; do s=$s$s; done"])
+        assert (greedy.signal, greedy.oom_killed, greedy.limits) == (signal.SIGKILL, True, "cgroups")
+        assert sandbox.exec(["sh", "-c", "kill -KILL $$"]).oom_killed is False
+        assert sandbox.exec(["true"]).oom_killed is False
+
+
+def test_changed_limits_outlive_its_layer(make: Make) -> None:
+    with make(limits=boxes.Limits(memory=64 << 20)) as sandbox:
+        sandbox.update(boxes.Limits(memory=32 << 20))
+        sandbox.discard()
+        assert sandbox.stats()["memory_limit"] == 32 << 20
+        with pytest.raises(boxes.UsageError, match="'file_size'"):
+            sandbox.update(boxes.Limits(file_size=1))
+
+
+def test_layer_that_cannot_be_kept_changes_nothing(make: Make, directory: Path) -> None:
+    (directory / "taken").mkdir()
+    (directory / "taken/file").touch()
+    scratch = directory / "scratch"
+    scratch.mkdir()
+    with make(scratch=scratch) as sandbox:
+        sandbox.exec(["touch", "/x"], user=ROOT).check()
+        pid = sandbox.pid
+        for target in (directory / "taken", directory / "missing/below", "/proc/layer"):
+            with pytest.raises(boxes.KernelError, match="cannot keep the layer"):
+                sandbox.commit(target)
+        assert sandbox.pid == pid
+        assert ("changed", "/x") in sandbox.diff()
+    assert list(scratch.iterdir()) == []
+
+
+def test_files_of_a_loops_sandbox_are_awaited(box: Runtime, bundle: Bundle, directory: Path) -> None:
+    async def use() -> tuple[bytes, str, list[tuple[str, str]]]:
+        async with boxes.aio.Sandbox(bundle.rootfs, root=box.root, user=ROOT) as sandbox:
+            await sandbox.write_file("/made", "text")
+            await sandbox.copy_out("/made", directory / "out")
+            await sandbox.copy_in(directory / "out", "/home/in")
+            return await sandbox.read_file("/home/in"), (directory / "out").read_text(), await sandbox.diff()
+
+    content, out, changes = asyncio.run(use())
+    assert (content, out) == (b"text", "text")
+    assert ("changed", "/made") in changes
+
+
+def test_pool_gives_none_that_was_killed_as_it_waited(box: Runtime, bundle: Bundle) -> None:
+    with boxes.Pool(bundle.rootfs, 1, root=box.root) as pool:
+        wait_until(lambda: len(pool) == 1, "a sandbox")
+        os.kill(pool._ready[0].pid, signal.SIGKILL)
+        wait_until(lambda: not pool._ready[0].is_alive(), "its end")
+        with pool.acquire() as sandbox:
+            assert sandbox.exec(["true"]).ok
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"layers": "/layer"}, {"layers": [5]}, {"scratch": 5}, {"scratch": ""}, {"root": 5}, {"root": "/etc/passwd"},
+        {"binds": [boxes.Bind("", "/mnt")]}, {"env": {"A=B": "c"}}, {"env": {"": "c"}}, {"config": 5}, {"config": {"a": {1}}},
+    ],
+)  # fmt: skip
+def test_wrong_setting_is_named(bundle: Bundle, wrong: dict[str, Any]) -> None:
+    name = "source" if "binds" in wrong else next(iter(wrong))
+    with pytest.raises(boxes.UsageError, match=f"'{name}' (is|has|cannot)"):
+        boxes.Sandbox(bundle.rootfs, **wrong)
+
+
+def test_wrong_use_is_named(make: Make, directory: Path) -> None:
+    with make() as sandbox:
+        wrongs: list[tuple[str, Callable[[], object]]] = [
+            ("source", lambda: sandbox.copy_in("", "/x")),
+            ("target", lambda: sandbox.copy_in("/etc/passwd", 5)),  # type: ignore[arg-type]
+            ("target", lambda: sandbox.copy_out("/etc/passwd", "")),
+            ("path", lambda: sandbox.read_file(5)),  # type: ignore[arg-type]
+            ("most", lambda: sandbox.read_file("/etc/passwd", most=-1)),
+            ("target", lambda: sandbox.commit("")),
+            ("limits", lambda: sandbox.update(5)),  # type: ignore[arg-type]
+            ("args", lambda: sandbox.exec(each for each in ("true",))),  # type: ignore[arg-type]
+        ]
+        for name, use in wrongs:
+            with pytest.raises(boxes.UsageError, match=f"'{name}' is"):
+                use()
+    with pytest.raises(boxes.StateError, match="is not open"):
+        sandbox.diff()

@@ -16,7 +16,7 @@ from boxes.api.flow import READ, WRITE, Wait
 from boxes.container import channel
 from boxes.container.reports import REPORT_ERROR, Report
 from boxes.container.worker import APART, INLINE
-from boxes.errors import InternalError, refused
+from boxes.errors import InternalError, StateError, refused
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -50,7 +50,9 @@ class Link:
         return self.socket.fileno()
 
     def receive_now(self) -> tuple[bytes, list[int]]:
-        """The next message, nothing at the end. BlockingIOError if there is none yet."""
+        """The next message, nothing at the end. BlockingIOError if there is none yet, StateError if it is closed."""
+        if self.fileno() < 0:
+            raise StateError("it was closed, or belongs to the process that this one was forked from")
         for _ in range(2):
             try:
                 message, ancillary, _, _ = self.socket.recvmsg(_SIZE, _SPACE, socket.MSG_CMSG_CLOEXEC)
@@ -84,16 +86,25 @@ class Zygote:
     when it has ended; `templates`: those that its workers have made, or until when there is none, by what they are
     of."""
 
+    pidfd = -1
+
     def __init__(self) -> None:
         self.templates: dict[str, Template | ExecTemplate | float] = {}
-        self.scripts, makers = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self.scripts.setblocking(False)
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        try:
+            self.scripts, makers = _pair()
+            self.socket, theirs = _pair()
+            self.pid = self._start(theirs, makers)
+            self.pidfd = os.pidfd_open(self.pid)
+        except OSError as error:
+            raise refused("cannot start the zygote", error) from error
+
+    def _start(self, theirs: socket.socket, makers: socket.socket) -> int:
+        """Its pid. The sockets are its own from here on."""
         package = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
         first = max(theirs.fileno(), makers.fileno()) + 1
         numbers = [str(first), str(first + 1), str(max(2, os.cpu_count() or 1))]
         arguments = ["box: zygote", "-I", "-S", "-c", _BOOT, package, *numbers]
-        with open(os.devnull, "r+b", buffering=0) as null:
+        with theirs, makers, open(os.devnull, "r+b", buffering=0) as null:
             actions = [
                 (os.POSIX_SPAWN_DUP2, null.fileno(), 0),
                 (os.POSIX_SPAWN_DUP2, null.fileno(), 1),
@@ -102,16 +113,7 @@ class Zygote:
             ]
             if not _is_open(2):  # else its number would be that of a descriptor which the zygote opens
                 actions.append((os.POSIX_SPAWN_DUP2, null.fileno(), 2))
-            try:
-                self.pid = os.posix_spawn(_interpreter(), arguments, {}, file_actions=actions)
-            except OSError as error:
-                raise refused("cannot start the zygote", error) from error
-            finally:
-                theirs.close()
-                makers.close()
-        self.pidfd = os.pidfd_open(self.pid)
-        ours.setblocking(False)
-        self.socket = ours
+            return os.posix_spawn(_interpreter(), arguments, {}, file_actions=actions)
 
     def alive(self) -> bool:
         poller = select.poll()
@@ -138,7 +140,15 @@ class Zygote:
             self.pidfd = -1
 
     def __del__(self) -> None:
-        self.close()  # not before the last thread that sends has let go
+        if self.pidfd >= 0:
+            self.close()  # not before the last thread that sends has let go
+
+
+def _pair() -> tuple[socket.socket, socket.socket]:
+    """Ours, which does not block, and another's."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    ours.setblocking(False)
+    return ours, theirs
 
 
 def _is_open(fd: int) -> bool:

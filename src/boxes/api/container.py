@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 import time
 
-from boxes.api import client, place, process
+from boxes.api import client, configs, place, process
 from boxes.api.flow import awaitable, blocking
 from boxes.api.streams import DEVNULL, MAX_OUTPUT, PIPE, Streams
 from boxes.container import lifecycle, query
 from boxes.errors import StateError, UsageError
 from boxes.spec import given as check
-from boxes.spec.sandbox import Config
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,7 +20,10 @@ if TYPE_CHECKING:
     from boxes.api.flow import Flow
     from boxes.api.process import Running
     from boxes.api.result import Result
-    from boxes.spec.sandbox import Limits
+    from boxes.spec.sandbox import Config, Limits
+
+
+_LONGEST = 1e6  # seconds that a wait has an end
 
 
 class _Events:
@@ -117,8 +119,9 @@ class _Container:
         """
         if (bundle is None) == (config is None):
             raise UsageError("a container is made of a bundle or of a config")
-        document = config.document() if isinstance(config, Config) else config
-        given = {**self._where, "bundle": os.path.abspath(bundle or "/"), "record_exit": detach, "until_deleted": True}
+        document = None if config is None else configs.document(config)
+        directory = "/" if bundle is None else check.path("bundle", bundle)
+        given = {**self._where, "bundle": os.path.abspath(directory), "record_exit": detach, "until_deleted": True}
         if document is not None:
             given["config"] = document
         if PIPE in (stdin, stdout, stderr):
@@ -145,7 +148,7 @@ class _Container:
 
     def _kill(self, signal: int = 15, *, all: bool = False) -> Flow[None]:
         """Send a signal to its first process, or to all. Raises StateError if it does not run."""
-        yield from client.call("kill", {**self._where, "signal": int(signal), "all": all})
+        yield from client.call("kill", {**self._where, "signal": check.signal("signal", signal), "all": all})
 
     def _delete(self, *, force: bool = False) -> Flow[None]:
         """Give back what it holds. One that runs is an error, or, by force, killed; by force one that does not exist is
@@ -164,7 +167,8 @@ class _Container:
         None, and then there is a `reason`. Raises StateError if it does not end within `timeout` seconds."""
         check.seconds("timeout", timeout)
         if self._running is None:
-            return (yield from client.call("wait", {**self._where, "timeout": timeout}))
+            lasting = timeout is not None and timeout < _LONGEST
+            return (yield from client.call("wait", {**self._where, "timeout": timeout if lasting else None}))
         ended = yield from self._running.end(None if timeout is None else time.monotonic() + timeout)
         if ended is None:
             raise StateError(f"the container has not ended within {timeout:g} s")
@@ -180,8 +184,7 @@ class _Container:
 
     def _update(self, limits: Limits | Mapping[str, Any]) -> Flow[None]:
         """Other limits, or other `linux.resources`; what they do not name stays as it is."""
-        resources = limits if not hasattr(limits, "resources") else limits.resources()
-        yield from client.call("update", {**self._where, "resources": dict(resources)})
+        yield from client.call("update", {**self._where, "resources": configs.changed_limits(limits)})
 
     def _stats(self) -> Flow[dict[str, Any]]:
         """What it uses, as `box stats --format json` has it."""

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 READ, WRITE = select.POLLIN, select.POLLOUT
 
 
+_LONGEST = 1e6  # seconds of one poll(2)
+
+
 class Wait:
     """`fds`: events of poll(2) by descriptor; `deadline`: a time.monotonic() at which nothing is ready, or None."""
 
@@ -59,7 +62,7 @@ def _polled(wait: Wait) -> Ready:
     for fd, events in wait.fds.items():
         poller.register(fd, events)
     left = wait.left()
-    return dict(poller.poll(None if left is None else int(left * 1000) + 1))
+    return dict(poller.poll(None if left is None else int(min(left, _LONGEST) * 1000) + 1))
 
 
 async def arun(flow: Flow[T]) -> T:
@@ -95,7 +98,8 @@ async def _awaited(wait: Wait) -> Ready:
                 loop.add_writer(watched[-1], noted, fd, WRITE)
             if events & READ:
                 loop.add_reader(watched[-1], noted, fd, READ)
-        await asyncio.wait_for(woken, wait.left())
+        left = wait.left()
+        await asyncio.wait_for(woken, None if left is None else min(left, _LONGEST))
     except TimeoutError:
         pass
     finally:

@@ -36,6 +36,9 @@ class End:
             os.close(self._fd)
             self._fd = -1
 
+    def __del__(self) -> None:
+        self.close()
+
     def release(self) -> int:
         """The descriptor, which is the caller's to close from here on."""
         fd, self._fd = self.fileno(), -1

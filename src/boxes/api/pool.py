@@ -24,6 +24,7 @@ _LEISURE = 0.02  # seconds for who has got one to use it first, as long as other
 
 
 def _checked(size: int) -> int:
+    check.instance("size", size, int)
     if size < 1:
         raise UsageError(f"a pool has at least one sandbox, not {size}")
     return size
@@ -54,17 +55,22 @@ class Pool:
     def acquire(self, timeout: float | None = None) -> Sandbox:
         """One that waits, or the next that is made. Raises TimeoutError, and what has kept the pool from making one."""
         check.seconds("timeout", timeout)
-        with self._changed:
-            if not self._ready and not self._changed.wait_for(self._decided, timeout):
-                raise TimeoutError(f"no sandbox within {timeout} s")
-            if self._closed:
-                raise StateError("the pool is closed")
-            if not self._ready and self._failure is not None:
-                raise self._failure
-            sandbox = self._ready.popleft()
-            self._acquired = time.monotonic()
-            self._changed.notify_all()
-            return sandbox
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while True:
+            with self._changed:
+                left = None if deadline is None else min(max(0.0, deadline - time.monotonic()), threading.TIMEOUT_MAX)
+                if not self._ready and not self._changed.wait_for(self._decided, left):
+                    raise TimeoutError(f"no sandbox within {timeout} s")
+                if self._closed:
+                    raise StateError("the pool is closed")
+                if not self._ready and self._failure is not None:
+                    raise self._failure
+                sandbox = self._ready.popleft()
+                self._acquired = time.monotonic()
+                self._changed.notify_all()
+            if sandbox.is_alive():
+                return sandbox
+            sandbox.close()  # it was killed as it waited
 
     def _decided(self) -> bool:
         return bool(self._ready) or self._closed or self._failure is not None
@@ -139,8 +145,11 @@ class AsyncPool:
             raise StateError("the pool is not open")
         self._acquired = time.monotonic()
         self._wanted.set()
-        if self._ready:
-            return self._ready.popleft()
+        while self._ready:
+            sandbox = self._ready.popleft()
+            if sandbox.is_alive():
+                return sandbox
+            await sandbox.close()  # it was killed as it waited
         waiting: asyncio.Future[AsyncSandbox] = asyncio.get_running_loop().create_future()
         self._waiting.append(waiting)
         return await waiting

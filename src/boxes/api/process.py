@@ -12,7 +12,7 @@ from boxes.api.streams import DEVNULL, PIPE, Exchange, Streams
 from boxes.container.attached import EVERYTHING, REMOVED, outcome
 from boxes.container.outcome import now
 from boxes.container.reports import REPORT_ENDED, Report
-from boxes.errors import InternalError, UsageError
+from boxes.errors import InternalError
 from boxes.spec import given as check
 
 TYPE_CHECKING = False
@@ -104,6 +104,9 @@ class Running:
             os.close(self.pidfd)
             self.pidfd = -1
 
+    def __del__(self) -> None:
+        self.close()
+
 
 def communicate(running: Running, exchange: Exchange, deadline: float | None) -> Flow[Result]:
     """Feed and read a program until its end; at the deadline, end it."""
@@ -188,8 +191,7 @@ def asked(
     user: tuple[int, int] | None,
 ) -> dict[str, Any]:
     """What "exec" is given: a program in the container that `where` names. Raises UsageError."""
-    if isinstance(args, str | bytes) or not args:
-        raise UsageError("'args' is a list of the program and its arguments")
+    check.arguments("args", args)
     check.environment("env", env or {})
     if user is not None:
         check.ids("user", user)

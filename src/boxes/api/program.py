@@ -41,7 +41,7 @@ class Program:
 
     def send_signal(self, number: int) -> None:
         """Send a signal to its first process; nothing happens if that has ended."""
-        self._running.send_signal(number)
+        self._running.send_signal(check.signal("number", number))
 
     def kill(self) -> None:
         """End it, and all processes of its container if it is the container's own."""

@@ -5,16 +5,15 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 
-from boxes.api import client, place, process, scripted
+from boxes.api import client, configs, place, process, scripted
+from boxes.api.files import Reached, at_once, in_thread
 from boxes.api.flow import awaitable, blocking
 from boxes.api.program import AsyncPopen, Popen
 from boxes.api.scripted import Joined
 from boxes.api.streams import DEVNULL, MAX_OUTPUT, PIPE, Streams
 from boxes.container.layers import Layer
-from boxes.container.transfer import Inside
-from boxes.errors import StateError
+from boxes.errors import BoxesError, StateError
 from boxes.spec import given as check
-from boxes.spec.sandbox import Config, Limits
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from boxes.api.process import Running
     from boxes.api.result import Result
     from boxes.container.store import Store
-    from boxes.spec.sandbox import Bind
+    from boxes.spec.sandbox import Bind, Config, Limits
 
     class Given(TypedDict, total=False):
         """The arguments of Settings, by name."""
@@ -39,12 +38,12 @@ if TYPE_CHECKING:
         user: tuple[int, int] | None
         binds: Sequence[Bind]
         network: str
-        config: Mapping[str, Any] | None
+        config: Config | Mapping[str, Any] | None
         root: str | os.PathLike[str] | None
 
 
+KILLED = 9  # SIGKILL
 _IDLE = ["/proc/self/exe"]  # never started: inner waits as the container's init, and is that
-_LARGEST = 64 << 20  # bytes that `read_file` reads, by default
 
 
 class Settings:
@@ -53,7 +52,8 @@ class Settings:
     `rootfs`: the directory that is its root, which is never written to; `layers`: directories that `commit` has made,
     the uppermost first, to lie above it; `layered`: whether what programs write goes to an overlay of its own, or the
     root is read-only; `scratch`: where overlays are kept, by default beside the containers' state (in memory for root);
-    `limits`, `env`, `cwd`, `user`, `binds`, `network`: as in `boxes.spec.Config`; `config`: a whole config instead;
+    `limits`, `env`, `cwd`, `user`, `binds`, `network`: as in `boxes.spec.Config`; `config`: a whole config instead, of
+    which `rootfs` is exchanged;
     `root`: where containers are kept, as --root of the command line.
     """
 
@@ -70,31 +70,29 @@ class Settings:
         user: tuple[int, int] | None = None,
         binds: Sequence[Bind] = (),
         network: str = "none",
-        config: Mapping[str, Any] | None = None,
+        config: Config | Mapping[str, Any] | None = None,
         root: str | os.PathLike[str] | None = None,
     ) -> None:
-        self.layers = [os.path.abspath(each) for each in layers]
+        self.layers = [os.path.abspath(each) for each in check.paths("layers", layers)]
         self.layered = layered or bool(layers)
-        self.scratch = None if scratch is None else os.path.abspath(scratch)
+        self.scratch = None if scratch is None else os.path.abspath(check.path("scratch", scratch))
         self.store: Store = place.store(root)
-        if config is None:
-            made = Config(
-                args=_IDLE,
-                rootfs=rootfs,
-                env=env or {},
-                cwd=cwd,
-                user=user,
-                binds=binds,
-                network=network,
-                limits=limits or Limits(),
-            )
-            self.config: Mapping[str, Any] = replace(made, writable=self.layered).document()
-        else:
-            self.config = config
+        self.config = configs.made(
+            _IDLE,
+            rootfs,
+            config=config,
+            limits=limits,
+            env=env,
+            cwd=cwd,
+            user=user,
+            binds=binds,
+            network=network,
+            writable=self.layered and config is None,
+        )
         self.shape = scripted.shape(dict(self.config))
 
 
-class _Sandbox:
+class _Sandbox(Reached):
     """A container that stays until it is closed, or until its maker ends.
 
     Programs run in it by `exec` and `popen`; `copy_in`, `copy_out`, `read_file` and `write_file` reach its files
@@ -106,6 +104,8 @@ class _Sandbox:
         self._settings = settings
         self._layer: Layer | None = None
         self._running: Running | None = None
+        self._updates: dict[str, Any] = {}  # of its limits
+        self._oom_kills = 0  # that were told of
 
     # ---- its life ----
 
@@ -135,6 +135,7 @@ class _Sandbox:
 
     def _end(self) -> Flow[None]:
         running, self._running = self._running, None
+        self._oom_kills = 0
         if running is not None:
             try:
                 running.kill()
@@ -158,6 +159,13 @@ class _Sandbox:
         if self._running.ended is not None or self._running.finished:
             raise StateError(f"sandbox '{self.id}' has ended: it was killed from outside")
         return self._running
+
+    def is_alive(self) -> bool:
+        """Whether it is open, and nobody has killed it."""
+        try:
+            return self._alive() is not None
+        except StateError:
+            return False
 
     @property
     def pid(self) -> int:
@@ -183,21 +191,34 @@ class _Sandbox:
         max_output: int = MAX_OUTPUT,
     ) -> Flow[Result]:
         """Run a program in it to its end. After `timeout` seconds the program is killed; what it has started and left
-        goes on, until the sandbox is closed. `cpu_time` and `memory_peak` are the program's own."""
+        goes on, until the sandbox is closed, but its output is heard for two seconds more at most. `cpu_time` and
+        `memory_peak` are the program's own; `oom_killed`: whether it, or what it waited for, was killed for the
+        sandbox's memory."""
         joined = self._joined()
         given = process.asked(self._where, args, env, cwd, user)
-        return (
-            yield from process.complete(
-                "exec",
-                given,
-                args,
-                {},
-                input=input,
-                timeout=timeout,
-                max_output=max_output,
-                joined=joined,
-            )
+        limits = self._alive().limits
+        found = yield from process.complete(
+            "exec",
+            given,
+            args,
+            {},
+            input=input,
+            timeout=timeout,
+            max_output=max_output,
+            joined=joined,
         )
+        return replace(found, limits=limits, oom_killed=(yield from self._out_of_memory(found, limits)))
+
+    def _out_of_memory(self, found: Result, limits: str) -> Flow[bool | None]:
+        """Whether a program was killed because the sandbox had no memory left. None if nobody knows."""
+        if limits != "cgroups" or KILLED not in (found.signal, (found.exit_code or 0) - 128):
+            return False if limits == "cgroups" else None
+        try:
+            kills = (yield from client.call("stats", self._where))["oom_kills"]
+        except BoxesError:  # it is being closed
+            return None
+        before, self._oom_kills = self._oom_kills, kills or 0
+        return None if kills is None else kills > before
 
     def _joined(self) -> Joined | None:
         running, shape = self._alive(), self._settings.shape
@@ -218,86 +239,63 @@ class _Sandbox:
         try:
             given = process.asked(self._where, args, env, cwd, user)
             running = yield from process.begin("exec", given, args, streams, {}, joined)
+            running.limits = self._alive().limits
         except BaseException:
             streams.close()
             raise
         return running, streams
 
-    # ---- files ----
-
-    def _inside(self) -> Inside:
-        running = self._alive()
-        return Inside(running.pid, running.pidfd)
-
-    def _owner(self) -> tuple[int, int] | None:
-        """Whom files are given that come from outside; the caller's, if ids are mapped."""
-        linux = self._settings.config.get("linux") or {}
-        if any(each["type"] == "user" for each in linux.get("namespaces") or ()):
-            return None
-        user = (self._settings.config.get("process") or {}).get("user") or {}
-        return user.get("uid", 0), user.get("gid", 0)
-
-    def copy_in(self, source: str | os.PathLike[str], target: str) -> None:
-        """Copy a file or directory of the host to be `target` in the sandbox, owned by its user. Links in a directory
-        stay links. Raises KernelError."""
-        with self._inside() as inside:
-            inside.copy_in(os.fspath(source), target, self._owner())
-
-    def copy_out(self, source: str, target: str | os.PathLike[str]) -> None:
-        """Copy a file or directory of the sandbox to be `target` on the host. Links stay links: take care what follows
-        them."""
-        with self._inside() as inside:
-            inside.copy_out(source, os.fspath(target))
-
-    def read_file(self, path: str, *, most: int = _LARGEST) -> bytes:
-        """What a file of the sandbox holds. Raises KernelError, also if it is more than `most` bytes."""
-        with self._inside() as inside:
-            return inside.read(path, most)
-
-    def write_file(self, path: str, content: bytes | str, *, mode: int = 0o644) -> None:
-        """Make a file in the sandbox, with the directories on the way."""
-        check.data("content", content)
-        data = content.encode() if isinstance(content, str) else content
-        with self._inside() as inside:
-            inside.write(path, data, mode, self._owner())
-
     # ---- its layer ----
 
     def _own_layer(self) -> Layer:
-        if self._layer is None:
+        if not self._settings.layered:
             raise StateError("the sandbox has no layer of its own: see 'layered'")
+        if self._layer is None:
+            raise StateError(f"sandbox '{self.id}' is not open")
         return self._layer
 
-    def diff(self) -> list[tuple[str, str]]:
-        """(kind, path) of what its programs have changed of its root: "changed", "deleted", or "replaced" for a
-        directory of which nothing below is left."""
-        return list(self._own_layer().changes())
+    def _whole_config(self) -> Mapping[str, Any]:
+        return self._settings.config
 
     def _discard(self) -> Flow[None]:
         """Forget all changes: everything in it is ended, and it begins again from its root."""
         layer = self._own_layer()
         yield from self._end()
         layer.empty()
+        yield from self._again()
+
+    def _again(self) -> Flow[None]:
+        """Make the container anew, with the limits it had."""
         yield from self._open()
+        if self._updates:
+            yield from client.call("update", {**self._where, "resources": self._updates})
 
     def _commit(self, target: str | os.PathLike[str]) -> Flow[str]:
         """Keep the changes as the directory `target`, on the filesystem of `scratch`: one of the `layers` of this
         sandbox from now on, and of others as you like. Everything in it is ended. Gives the absolute path."""
-        layer, kept = self._own_layer(), os.path.abspath(target)
+        layer, kept = self._own_layer(), os.path.abspath(check.path("target", target))
+        layer.check_target(kept)
         yield from self._end()
-        layer.move_to(kept)
+        try:
+            layer.move_to(kept)
+        except BoxesError:
+            yield from self._again()
+            raise
         self._settings = _above(self._settings, kept)
-        yield from self._open()
+        yield from self._again()
         return kept
 
     # ---- its limits, and what it uses ----
 
-    def _update(self, limits: Limits) -> Flow[None]:
-        """Other limits of memory, CPU and processes, from now on; what is None stays as it is."""
-        running = self._alive()
+    def _update(self, limits: Limits | Mapping[str, Any]) -> Flow[None]:
+        """Other limits of memory, CPU and processes (or `linux.resources`), from now on; what they do not name stays as
+        it is."""
+        running, resources = self._alive(), configs.changed_limits(limits)
         if running.limits != "cgroups":
             raise StateError("without cgroups limits cannot be changed")
-        yield from client.call("update", {**self._where, "resources": dict(limits.resources())})
+        yield from client.call("update", {**self._where, "resources": resources})
+        for name, values in resources.items():
+            self._updates[name] = {**self._updates.get(name, {}), **values}
 
     def _stats(self) -> Flow[dict[str, Any]]:
         """What it uses, as `box stats --format json` has it: cpu_usec, memory, pids and more."""
@@ -326,6 +324,11 @@ class Sandbox(_Sandbox):
     commit = blocking(_Sandbox._commit)
     update = blocking(_Sandbox._update)
     stats = blocking(_Sandbox._stats)
+    copy_in = at_once(_Sandbox._copy_in)
+    copy_out = at_once(_Sandbox._copy_out)
+    read_file = at_once(_Sandbox._read_file)
+    write_file = at_once(_Sandbox._write_file)
+    diff = at_once(_Sandbox._diff)
 
     def popen(
         self,
@@ -361,6 +364,11 @@ class AsyncSandbox(_Sandbox):
     commit = awaitable(_Sandbox._commit)
     update = awaitable(_Sandbox._update)
     stats = awaitable(_Sandbox._stats)
+    copy_in = in_thread(_Sandbox._copy_in)
+    copy_out = in_thread(_Sandbox._copy_out)
+    read_file = in_thread(_Sandbox._read_file)
+    write_file = in_thread(_Sandbox._write_file)
+    diff = in_thread(_Sandbox._diff)
 
     async def popen(
         self,

@@ -10,6 +10,8 @@ from boxes.errors import UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from boxes.api.flow import Ready
 
 PIPE, DEVNULL, STDOUT = -1, -3, -2  # as in subprocess
@@ -99,9 +101,9 @@ class Streams:
         elif given == STDOUT and number == 2:
             theirs = self.theirs[1]
         elif isinstance(given, int) and not isinstance(given, bool) and given >= 0:
-            theirs = given
+            theirs = _open(given, given)
         elif hasattr(given, "fileno"):
-            theirs = given.fileno()
+            theirs = _open(given, given.fileno)
         else:
             raise UsageError(f"'{given!r}' is no stream for a program")
         self.theirs.append(theirs)
@@ -124,6 +126,16 @@ class Streams:
             if fd >= 0:
                 os.close(fd)
                 self.ours[number] = -1
+
+
+def _open(given: object, found: int | Callable[[], int]) -> int:
+    """Its descriptor, which is one."""
+    try:
+        fd = found if isinstance(found, int) else found()
+        os.fstat(fd)
+    except (OSError, ValueError) as error:  # both by objects that have none, or are closed
+        raise UsageError(f"'{given!r}' is no stream for a program: {error}") from None
+    return fd
 
 
 class Exchange:

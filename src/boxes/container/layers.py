@@ -6,6 +6,7 @@ They lie in `<state>/.layers/<id>/`, with a lock that their owner holds: what a 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import shutil
@@ -30,8 +31,9 @@ class Layer:
         parent = folder or f"{store.state}/{_FOLDER}"
         self.path = f"{parent}/{id}"
         self.upper, self.work = f"{self.path}/upper", f"{self.path}/work"
+        self._ours = folder is None  # the directory that holds it
         try:
-            self._take(store, parent, sweep=folder is None)
+            self._take(store, parent, sweep=self._ours)
             self._lock = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self._make()
@@ -62,13 +64,22 @@ class Layer:
         _remove(self.work)
         self._make()
 
+    def check_target(self, target: str) -> None:
+        """Whether `move_to` can go there. Raises KernelError."""
+        try:
+            if os.stat(self.path).st_dev != os.stat(os.path.dirname(target)).st_dev:
+                raise OSError(errno.EXDEV, os.strerror(errno.EXDEV), target)
+            if os.path.lexists(target) and os.listdir(target):
+                raise OSError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY), target)
+        except OSError as error:
+            raise _not_kept(target, error) from error
+
     def move_to(self, target: str) -> None:
         """Give what was changed another place, on the same filesystem, and begin anew. Not while it is mounted."""
         try:
             os.rename(self.upper, target)
         except OSError as error:
-            hint = "a layer can only be moved within its filesystem: see 'scratch'" if error.errno == 18 else None
-            raise refused(f"cannot keep the layer in '{target}'", error, hint=hint) from error
+            raise _not_kept(target, error) from error
         self.empty()
 
     def changes(self) -> Iterator[tuple[str, str]]:
@@ -82,8 +93,14 @@ class Layer:
             _remove(self.path)
             os.close(self._lock)
             self._lock = -1
-            with contextlib.suppress(OSError):
-                os.rmdir(os.path.dirname(self.path))  # if it was the last
+            if self._ours:
+                with contextlib.suppress(OSError):
+                    os.rmdir(os.path.dirname(self.path))  # if it was the last
+
+
+def _not_kept(target: str, error: OSError) -> BoxesError:
+    hint = "a layer can only be moved within its filesystem: see 'scratch'" if error.errno == errno.EXDEV else None
+    return refused(f"cannot keep the layer in '{target}'", error, hint=hint)
 
 
 def _remove(path: str) -> None:

@@ -17,7 +17,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _CHUNK = 1 << 20
-_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+# statfs(2): procfs, sysfs, both cgroups, debugfs, tracefs, securityfs, configfs, bpf, binfmt_misc, pstore, efivarfs,
+# selinuxfs.
+_OF_THE_KERNEL = {
+    0x9FA0, 0x62656572, 0x27E0EB, 0x63677270, 0x64626720, 0x74726163, 0x73636673, 0x62656570, 0xCAFE4A11, 0x42494E4D,
+    0x6165676C, 0xDE5E81E4, 0xF97CFF8C,
+}  # fmt: skip
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -25,19 +30,27 @@ class Inside:
     """The root of a container's process, with what is mounted there."""
 
     def __init__(self, pid: int, pidfd: int) -> None:
+        self.root = -1
         try:
             self.root = os.open(f"/proc/{pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as error:
             raise refused("cannot reach the container's root", error) from error
         if _ended(pidfd):  # then the pid may have been another's already
-            os.close(self.root)
             raise StateError("the container has ended")
 
     def __enter__(self) -> Inside:
         return self
 
     def __exit__(self, *_: object) -> None:
-        os.close(self.root)
+        self.close()
+
+    def close(self) -> None:
+        if self.root >= 0:
+            os.close(self.root)
+            self.root = -1
+
+    def __del__(self) -> None:
+        self.close()  # where what was prepared was never done
 
     def copy_in(self, source: str, target: str, owner: tuple[int, int] | None) -> None:
         """A file, or a directory with all that is in it, to be `target`; files that are there are replaced. Links are
@@ -115,10 +128,13 @@ def _ended(pidfd: int) -> bool:
 
 
 def _reopen(found: int) -> int:
-    """For reading, what an O_PATH descriptor refers to, if that is a file: to open a device or FIFO does things."""
+    """For reading, what an O_PATH descriptor refers to, if that is a file: to open a device or FIFO does things. So may
+    to read what looks like one, but is the kernel's: with the caller's rights, and it may wait, as /proc/kmsg does."""
     if not stat.S_ISREG(os.fstat(found).st_mode):
         raise OSError(22, "it is not a regular file")
-    return os.open(f"/proc/self/fd/{found}", os.O_RDONLY | os.O_CLOEXEC)
+    if syscalls.filesystem(found) in _OF_THE_KERNEL:
+        raise OSError(22, "it is not a file, but the kernel's")
+    return os.open(f"/proc/self/fd/{found}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
 
 
 def _new_file(parent: int, name: str, mode: int, owner: tuple[int, int] | None) -> int:
@@ -154,15 +170,22 @@ def _copy(source: int, name: str, target: int, new: str, owner: tuple[int, int] 
     elif stat.S_ISDIR(facts.st_mode):
         _copy_directory(source, name, target, new, owner, stat.S_IMODE(facts.st_mode))
     elif stat.S_ISREG(facts.st_mode):
-        fd = os.open(name, _READ & ~os.O_NOFOLLOW if follow else _READ, dir_fd=source)
+        fd = _opened(source, name, follow=follow)
         try:
-            if not stat.S_ISREG(os.fstat(fd).st_mode):
-                raise OSError(22, "it is not a regular file any more", name)
             _copy_content(fd, _new_file(target, new, stat.S_IMODE(facts.st_mode) & 0o777, owner))
         finally:
             os.close(fd)
     else:
         raise OSError(22, "it is neither file, directory nor link", name)
+
+
+def _opened(source: int, name: str, *, follow: bool) -> int:
+    """A file; it may be another by now than it was."""
+    found = os.open(name, os.O_PATH | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW), dir_fd=source)
+    try:
+        return _reopen(found)
+    finally:
+        os.close(found)
 
 
 def _copy_directory(source: int, name: str, target: int, new: str, owner: tuple[int, int] | None, mode: int) -> None:

@@ -16,7 +16,7 @@ from _struct import unpack
 
 from boxes import system as os
 from boxes.container import channel, practice
-from boxes.errors import BoxesError, InternalError, UsageError, refused, unforeseen
+from boxes.errors import BoxesError, UsageError, refused, unforeseen
 from boxes.linux import flags as k
 from boxes.linux import syscalls
 from boxes.spec.document import dump, parse
@@ -42,11 +42,20 @@ class Request:
         self.fds = fds
 
     def answer(self, facts: dict[str, Any], fds: list[int] | None = None) -> None:
-        """What the caller is to know. One that has gone meanwhile is no error: a keeper will notice."""
+        """What the caller is to know. One that has gone meanwhile is no error, and one that cannot be told is as if it
+        had: a keeper notices, and ends what nobody has."""
         try:
             channel.give(self.reply, dump(facts), fds or [])
-        except InternalError:
-            pass
+        except BoxesError:
+            _hang_up(self.reply)
+
+
+def _hang_up(reply: _socket.socket) -> None:
+    """Both ends see that nothing comes any more."""
+    try:
+        reply.shutdown(_socket.SHUT_RDWR)
+    except OSError:
+        pass  # the other one has gone
 
 
 def main(requests: int, zygote: _socket.socket, config: bytes) -> NoReturn:

@@ -37,7 +37,7 @@ _IMPORTED = """
     boxes.container.ending boxes.container.outcome boxes.container.seccomp boxes.container.attach
     boxes.cgroups.legacy boxes.cgroups.unified boxes.cgroups.devices boxes.plan.rlimits boxes.plan.container
     boxes.apply.kernel boxes.apply.links boxes.apply.copy_up boxes.apply.restricted boxes.linux.exits
-    boxes.container.template boxes.plan.script boxes.plan.script_root boxes.plan.script_exec
+    boxes.container.undo boxes.container.template boxes.plan.script boxes.plan.script_root boxes.plan.script_exec
     boxes.spec.schema_resources boxes.spec.schema_seccomp boxes.plan.seccomp_rules boxes.plan.seccomp_bpf
 """.split()
 

@@ -41,12 +41,12 @@ class Limits:
         """The part that cgroups hold."""
         found: shapes.Resources = {}
         if self.memory is not None:
-            found["memory"] = {"limit": _positive("memory", self.memory), "swap": self.memory}
+            found["memory"] = {"limit": _whole("memory", self.memory), "swap": self.memory}
         if self.cpus is not None:
             quota = int(_positive("cpus", self.cpus) * _PERIOD)
             found["cpu"] = {"quota": max(1000, quota), "period": _PERIOD}
         if self.pids is not None:
-            found["pids"] = {"limit": _positive("pids", self.pids)}
+            found["pids"] = {"limit": _whole("pids", self.pids)}
         return found
 
     def rlimits(self) -> list[shapes.Rlimit]:
@@ -59,13 +59,19 @@ class Limits:
         found: list[shapes.Rlimit] = []
         for kind, name, value in wanted:
             if value is not None:
-                found.append({"type": kind, "soft": _positive(name, value), "hard": value})
+                found.append({"type": kind, "soft": _whole(name, value), "hard": value})
         return [*found, {"type": "RLIMIT_CORE", "soft": 0, "hard": 0}]
 
 
 def _positive(name: str, value: Number) -> Number:
-    if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
         raise UsageError(f"limit '{name}' is to be more than 0, not {value!r}")
+    return value
+
+
+def _whole(name: str, value: int) -> int:
+    if type(_positive(name, value)) is not int:
+        raise UsageError(f"limit '{name}' is to be a whole number, not {value!r}")
     return value
 
 
@@ -78,8 +84,10 @@ class Bind:
     writable: bool = False
 
     def mount(self) -> shapes.Mount:
+        source = os.path.abspath(given.path("source", self.source))
+        given.instance("target", self.target, str)
         ways = ["rbind", "rnosuid", "rnodev", "rw" if self.writable else "rro"]
-        return {"destination": self.target, "type": "none", "source": os.path.abspath(self.source), "options": ways}
+        return {"destination": self.target, "type": "none", "source": source, "options": ways}
 
 
 @dataclass(slots=True, kw_only=True)
@@ -114,8 +122,6 @@ class Config:
 
     def document(self) -> shapes.Config:
         """Raises UsageError for fields that make no sense; the rest is checked when the container is made."""
-        if isinstance(self.args, str | bytes) or not self.args:
-            raise UsageError("'args' is a list of the program and its arguments")
         self._check()
         rootless = os.geteuid() != 0 if self.rootless is None else self.rootless
         config: shapes.Config = {
@@ -132,6 +138,7 @@ class Config:
         return config
 
     def _check(self) -> None:
+        given.arguments("args", self.args)
         given.path("rootfs", self.rootfs)
         given.environment("env", self.env)
         given.instance("limits", self.limits, Limits)
@@ -140,8 +147,6 @@ class Config:
         for name in ("cwd", "hostname", "network"):
             given.instance(name, getattr(self, name), str)
         given.instances("binds", self.binds, Bind)
-        if not all(isinstance(each, str | os.PathLike) for each in self.args):
-            raise UsageError(f"'args' is a list of str, not {self.args!r}")
 
     def _network(self) -> dict[str, str]:
         """Annotations; whether they make sense is seen when the container is made."""
