@@ -12,7 +12,6 @@ from tests.sweeps.verbs import Findings, Verb, attempt
 
 HANG = 2.0  # seconds
 DEADLINE = 6.0
-PATIENCE = 0.5
 
 
 class Faults:
@@ -56,7 +55,9 @@ class Faults:
             seconds = time.monotonic() - begun
             if seconds > HANG:
                 found.append(f"hang: {seconds:.1f} s")
-            found += self._told(self._heard(traced))
+            if traced.code != self.verb.success:
+                traced = traced._replace(err=points.words(self.scene.directory, points.PATIENCE))
+            found += self._told(traced)
             check = self.verb.done if traced.code == self.verb.success else self.verb.failed
             kind = "wrong" if traced.code == self.verb.success else "left"
             found += [f"{kind}: {line}" for line in attempt(check)]
@@ -73,15 +74,6 @@ class Faults:
     def traced(self, what: list[str]) -> Traced:
         """The verb, with something happening to it."""
         return points.run(self.command(), what, self.scene.directory, DEADLINE, **self.scene.caller)
-
-    def _heard(self, traced: Traced) -> Traced:
-        """With what comes a moment later: a file has no end to wait for, as the pipes of engines have, and if the
-        interpreter cannot start another process says so."""
-        deadline = time.monotonic() + PATIENCE
-        while traced.code != self.verb.success and not traced.err and time.monotonic() < deadline:
-            time.sleep(0.002)
-            traced = traced._replace(err=points.words(self.scene.directory))
-        return traced
 
     def _told(self, traced: Traced) -> Findings:
         if "Traceback" in traced.err:

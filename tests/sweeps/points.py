@@ -7,6 +7,7 @@ import re
 import shutil
 import signal
 import subprocess
+import time
 from collections import Counter
 from collections.abc import Iterable
 from functools import cache
@@ -28,6 +29,9 @@ _ERRORS = {
     "fchownat chmod fchmod fchmodat sethostname setdomainname pidfd_send_signal kill move_mount mount_setattr pivot_root",
 }
 _ERROR_OF = {call: name for name, calls in _ERRORS.items() for call in calls.split()}
+
+
+PATIENCE = 0.5  # seconds for what is said a moment later
 
 
 class Point(NamedTuple):
@@ -88,9 +92,13 @@ class Traced(NamedTuple):
     reached: bool
 
 
-def words(directory: Path) -> str:
-    """What the last command has said."""
-    return (directory / "errors").read_text("utf-8", "replace")
+def words(directory: Path, patience: float = 0) -> str:
+    """What the last command has said. One that failed may be spoken for a moment later, if its interpreter could not
+    start: a file has no end to wait for, as the pipes of engines have."""
+    deadline = time.monotonic() + patience
+    while not (found := (directory / "errors").read_text("utf-8", "replace")) and time.monotonic() < deadline:
+        time.sleep(0.002)
+    return found
 
 
 def run(command: list[str], what: list[str], directory: Path, timeout: float, **more: Any) -> Traced:

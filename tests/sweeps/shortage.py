@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tests.support import host
 from tests.support.runtime import CHECKOUT, ENVIRONMENT, Result
+from tests.sweeps.points import PATIENCE, words
 from tests.sweeps.scene import Scene
 from tests.sweeps.verbs import Findings
 
@@ -81,7 +82,7 @@ class Shortage:
                 code = subprocess.run(command, env=ENVIRONMENT, stdin=-3, stdout=-3, stderr=file, timeout=10).returncode
             except subprocess.TimeoutExpired:
                 code = 124
-        return Result(command, code, "", errors.read_text("utf-8", "replace"))
+        return Result(command, code, "", words(self.scene.directory, PATIENCE if code > 0 else 0))
 
 
 def points(shortage: Shortage, step: int = 1) -> Iterator[Findings]:
