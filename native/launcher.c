@@ -139,7 +139,14 @@ static void start_watcher(void) {
     if (kept >= 0 && dup2(words[1], STDERR_FILENO) >= 0) {
         own_stderr = kept;
         close(words[1]);
+        /* Never for the watcher: the end of a terminal's session leader is just what is to be told of. */
+        sigset_t hangup, before;
+        sigemptyset(&hangup);
+        sigaddset(&hangup, SIGHUP);
+        bool blocked = sigprocmask(SIG_BLOCK, &hangup, &before) == 0;
         watcher = clone(watch, stack + sizeof stack, CLONE_VM, words);
+        if (blocked)
+            sigprocmask(SIG_SETMASK, &before, NULL);
         close(words[0]);
         if (watcher > 0)
             return;
@@ -158,7 +165,7 @@ static void start_watcher(void) {
 static void fill_standard_descriptors(void) {
     for (int fd = 0; fd <= 2; fd++)
         if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) < 0)
-            exit(1);
+            fail("cannot open /dev/null for standard streams that are closed:", strerror(errno));
 }
 
 /* The environment without what would change how an interpreter and its C library load code. Python ignores PYTHON*

@@ -371,6 +371,29 @@ def test_unwritable_pid_file_fails_create_and_leaves_nothing(box: Runtime, bundl
     box("state", bundle.id).refused("does not exist")
 
 
+def test_pid_file_of_a_program_that_cannot_begin_is_removed(box: Runtime, bundle: Bundle, directory: Path) -> None:
+    """It would name whoever gets the pid next."""
+    program = bundle.rootfs / "bin/broken"
+    program.write_bytes(b"\x7fELFbroken")
+    program.chmod(0o755)
+    for flags in ((), ("--detach",)):
+        result = box.run(bundle.args("/bin/broken"), *flags, "--pid-file", str(directory / "pid"))
+        assert result.code == 1, result.err
+        assert not (directory / "pid").exists()
+
+
+def test_container_that_cannot_be_told_of_is_warned_of(box: Runtime, bundle: Bundle) -> None:
+    box.create(bundle)
+    torn = box.root / "torn"
+    torn.mkdir()
+    (torn / "state.json").write_text("{")
+    listed = box("list", "--quiet").ok()
+    torn.joinpath("state.json").unlink()
+    torn.rmdir()
+    assert listed.out == f"{bundle.id}\n"
+    assert "'torn'" in listed.err
+
+
 def test_root_directory_is_made_with_closed_permissions(box: Runtime, bundle: Bundle) -> None:
     prefix = ("/bin/sh", "-c", 'umask 0; exec "$@"', "sh")
     box.create(bundle, prefix=prefix)

@@ -54,6 +54,10 @@ def test_create_whose_processes_lose_sight_of_each_other_leaves_nothing(kind: st
     holds(kind, "create", "staged", 0, calls=("sendmsg", "wait4", "clone3", "pidfd_open", "unshare", "poll"))
 
 
+def test_start_is_done_whatever_becomes_of_its_last_hooks() -> None:
+    holds("faults", "start", "confined", 0, calls=("memfd_create", "lseek", "pidfd_open", "pread64", "vfork", "clone"))
+
+
 @pytest.mark.parametrize("verb", VERBS)
 def test_verb_that_is_killed_leaves_nothing_that_delete_does_not_take_away(verb: str) -> None:
     holds("kills", verb, "confined", 6)

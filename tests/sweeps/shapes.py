@@ -52,6 +52,8 @@ def confined(bundle: Bundle) -> None:
     bundle.mount("/mnt", "bind", bundle.host_directory(), "rbind", "ro")
     bundle.mount("/tmp", "tmpfs", "tmpfs", "nosuid", "size=64k")
     bundle.hook("startContainer", "/bin/linger", "0")
+    for moment in ("poststart", "poststop"):
+        bundle.hook(moment, str(probe_program("linger")), "0")
 
 
 def terminal(bundle: Bundle) -> None:

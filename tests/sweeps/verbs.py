@@ -6,9 +6,11 @@ says it failed says why, in one line, and has done nothing, or what it has done 
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from tests.sweeps.scene import Scene, attributes, changes
@@ -198,8 +200,86 @@ class DeleteByForce(Verb):
         return self.scene.settled()
 
 
+class KillPaused(Kill):
+    """One that stands still."""
+
+    name = "kill paused"
+
+    def args(self) -> tuple[str, ...]:
+        return ("kill", self.scene.bundle.id, "KILL")
+
+    def prepare(self) -> None:
+        self._started()
+        self.scene("pause", self.scene.bundle.id).ok()
+
+
+class Pause(Verb):
+    name = "pause"
+    before, after = "running", "paused"
+
+    def prepare(self) -> None:
+        self._started()
+
+    def done(self) -> Findings:
+        found = self.state()["status"]
+        return [] if found == self.after else [f"the container is {found}"]
+
+    def failed(self) -> Findings:
+        found = self.state()["status"]
+        return [] if found == self.before else [f"the container is {found}"]
+
+
+class Resume(Pause):
+    name = "resume"
+    before, after = "paused", "running"
+
+    def prepare(self) -> None:
+        self._started()
+        self.scene("pause", self.scene.bundle.id).ok()
+
+
+class Update(Verb):
+    """Of a limit: the one that holds is the one that is kept."""
+
+    name = "update"
+
+    def args(self) -> tuple[str, ...]:
+        return ("update", "--pids-limit", "44", self.scene.bundle.id)
+
+    def prepare(self) -> None:
+        self._started()
+
+    def done(self) -> Findings:
+        return self._both(44)
+
+    def failed(self) -> Findings:
+        return self._both(50)
+
+    def _both(self, wanted: int) -> Findings:
+        kept = json.loads((self.scene.box.root / self.scene.bundle.id / "config.json").read_text())
+        held = [Path(place, "pids.max") for place in self.scene.parent.below()]
+        found = {int(file.read_text()) for file in held if file.exists()} | {
+            kept["linux"]["resources"]["pids"]["limit"]
+        }
+        return [] if found == {wanted} else [f"limits are {found}, not {wanted}"]
+
+
 VERBS: dict[str, type[Verb]] = {
-    verb.name: verb for verb in (Create, Start, Run, Exec, ExecDetached, Kill, Delete, DeleteByForce)
+    verb.name: verb
+    for verb in [
+        Create,
+        Start,
+        Run,
+        Exec,
+        ExecDetached,
+        Kill,
+        KillPaused,
+        Pause,
+        Resume,
+        Update,
+        Delete,
+        DeleteByForce,
+    ]
 }
 
 

@@ -17,7 +17,7 @@ import time
 from boxes import system as os
 from boxes.cgroups import wait
 from boxes.cgroups.manager import Manager, Mountable
-from boxes.errors import KernelError, StateError, UnsupportedError, refused
+from boxes.errors import BoxesError, KernelError, StateError, UnsupportedError, refused
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -83,14 +83,14 @@ class Legacy(Manager):
                 return
             finally:
                 if not was_frozen:
-                    self.thaw()
+                    self._thaw_for_sure()
         killed = self._kill_unified()
         if killed is None:
             self._request("FROZEN")
         try:
             self._signal(number, killed)  # those of v1's cgroups, where not all of them need be the same
         finally:
-            self.thaw()  # a frozen process of v1 does not even die
+            self._thaw_for_sure()  # a frozen process of v1 does not even die
 
     def freeze(self, timeout: float = 10.0) -> None:
         """v1 has no event for the end of freezing: reading the state makes the kernel look, so that is repeated."""
@@ -108,6 +108,13 @@ class Legacy(Manager):
             raise refused("cannot freeze the cgroup", error) from error
         self.thaw()
         raise KernelError(f"the container's processes did not freeze within {timeout:g} s", errno=errno.EBUSY)
+
+    def _thaw_for_sure(self) -> None:
+        """Nobody else knows that it was frozen: what lacks for a moment is tried again."""
+        try:
+            self.thaw()
+        except (BoxesError, OSError):
+            self.thaw()
 
     def thaw(self) -> None:
         self._request("THAWED")

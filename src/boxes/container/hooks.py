@@ -54,19 +54,29 @@ def run_all(config: dict[str, Any], moment: str, state: dict[str, Any]) -> None:
     listed = (config.get("hooks") or {}).get(moment) or []
     if not listed:
         return
-    document = sealed("state", dump(state).encode())
     with Fds() as fds:
+        try:
+            document = fds.add(sealed("state", dump(state).encode()))
+        except OSError as error:
+            _ignore(refused(f"cannot run hooks of {moment}", error))
+            return
         outputs = None
         try:
             outputs = open_outputs(config, fds)
         except BoxesError as error:
-            log.warning(f"ignoring: {error.message}", pointer=error.pointer or "")
-        fds.add(document)
+            _ignore(error)
         for number, hook in enumerate(listed):
+            pointer = f"/hooks/{moment}/{number}"
             try:
-                _run_one(hook, f"/hooks/{moment}/{number}", document, -1, outputs)
+                _run_one(hook, pointer, document, -1, outputs)
             except HookError as error:
-                log.warning(f"ignoring: {error.message}", pointer=error.pointer or "")
+                _ignore(error)
+            except OSError as error:
+                _ignore(refused("cannot run a hook", error, pointer=pointer))
+
+
+def _ignore(error: BoxesError) -> None:
+    log.warning(f"ignoring: {error.message}", pointer=error.pointer or "")
 
 
 def open_outputs(config: dict[str, Any], fds: Fds) -> Outputs:

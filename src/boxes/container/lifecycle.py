@@ -134,6 +134,8 @@ def start(store: Store, id: str, *, notify_socket: str | None = None) -> None:
 
 
 def _start(place: Place, journal: dict[str, Any], config: dict[str, Any]) -> None:
+    if config.get("hooks"):
+        __import__("boxes.container.hooks")  # now: later a failure would leave a program that runs
     try:
         _begin(place, journal, config)
     except BoxesError as error:
@@ -147,14 +149,16 @@ def _start(place: Place, journal: dict[str, Any], config: dict[str, Any]) -> Non
 
 
 def _run_poststart(journal: dict[str, Any], config: dict[str, Any]) -> None:
-    """The hooks after the program has begun; one that ends at once is let finish what it says first. Nobody waits for
-    them but who started: the container is not locked."""
+    """The hooks once the program has begun, which may end first. The container is not locked meanwhile."""
     if not (config.get("hooks") or {}).get("poststart"):
         return
-    pidfd = procfs.open_process(journal["pid"], journal["started"])
-    if pidfd is not None:
-        procfs.has_ended(pidfd, _HEAD_START)
-        os.close(pidfd)
+    try:
+        pidfd = procfs.open_process(journal["pid"], journal["started"])
+        if pidfd is not None:
+            procfs.has_ended(pidfd, _HEAD_START)
+            os.close(pidfd)
+    except OSError as error:
+        log.debug(f"ignoring: cannot wait for the program: {error}")
     from boxes.container import hooks
 
     hooks.run_all(config, "poststart", status.oci(journal, status.RUNNING))

@@ -3,6 +3,7 @@ such operations; errors have runc's words, since engines look for them."""
 
 from __future__ import annotations
 
+from boxes import log
 from boxes import system as os
 from boxes.container import status
 from boxes.container.status import cgroups_of
@@ -40,4 +41,7 @@ def resume(store: Store, id: str) -> None:
 
 def _tell(place: Place) -> None:
     """Whoever watches the directory (`box events`) looks again: a freezer of v1 tells nobody."""
-    os.utime(place.path)
+    try:
+        os.utime(place.path)
+    except OSError as error:
+        log.warning(f"ignoring: who watches the container is not told: {error}")

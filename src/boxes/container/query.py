@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from boxes import log
 from boxes.container import status
 from boxes.container.lifecycle import describe
-from boxes.errors import BoxesError, StateError
+from boxes.errors import BoxesError, NotFoundError, StateError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,14 +15,18 @@ if TYPE_CHECKING:
 
 
 def listing(store: Store) -> list[dict[str, Any]]:
-    """The state documents of all containers, `owner` being a user's name. One that vanishes meanwhile is left out."""
+    """The state documents of all containers, `owner` being a user's name. One that vanishes meanwhile is left out, and
+    one that cannot be told of is warned of."""
     found = []
     for id in store.ids():
         try:
             with store.peek(id) as place:
                 journal = place.load()
                 document = describe(journal, status.of(place, journal))
-        except BoxesError:
+        except NotFoundError:
+            continue
+        except BoxesError as error:
+            log.warning(f"cannot tell of container '{id}': {error}")
             continue
         document["owner"] = _name(journal["owner"])
         found.append(document)

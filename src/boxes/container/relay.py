@@ -6,6 +6,7 @@ the caller's shell, so their descriptors are never made non-blocking and the ter
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import select
 import termios
@@ -40,7 +41,7 @@ class Relay:
         self._left: int | None = None  # how much may still be read after the container's end
         self._saved: Mode | None = None
         self.failure: OSError | None = None
-        """Why standard output took no more, unless its reader just left."""
+        """Why the output was cut off, unless its reader just left."""
         os.set_blocking(master, False)
         # With a slave of its own the master never reports a hangup, so a container may close its terminal and open
         # /dev/console again, as an init system does.
@@ -136,10 +137,12 @@ class Relay:
 
     def _read_output(self) -> None:
         try:
-            self._outward = os.read(self._master, CHUNK)
+            self._outward = _read(self._master)
         except BlockingIOError:
             return
-        except OSError:
+        except OSError as error:
+            if error.errno != errno.EIO:
+                self.failure = error
             self._outward = b""
         if not self._outward:  # EIO: the container's side has been hung up
             self._hang_up()
@@ -163,6 +166,16 @@ class Relay:
             self._inward = b""
             os.close(self._master)
             os.close(self._slave)
+
+
+def _read(master: int) -> bytes:
+    """What lacks for a moment, such as memory, is tried again: to hang up ends the program."""
+    try:
+        return os.read(master, CHUNK)
+    except BlockingIOError:
+        raise
+    except OSError:
+        return os.read(master, CHUNK)
 
 
 def caller_size() -> tuple[int, int] | None:

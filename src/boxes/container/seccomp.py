@@ -174,7 +174,7 @@ def _keep(runtime: str, name: str, program: bytes, held: Held) -> None:
     except OSError:
         return
     try:
-        _make_room(holder)
+        _make_room(holder, name)
         made = f"{name}.{os.getpid()}"
         fd = os.open(made, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=holder)
         try:
@@ -190,9 +190,13 @@ def _keep(runtime: str, name: str, program: bytes, held: Held) -> None:
         os.close(holder)
 
 
-def _make_room(holder: int) -> None:
-    """Remove the older half of what is kept, once it is much."""
+def _make_room(holder: int, name: str) -> None:
+    """Remove the older half of what is kept, once it is much; and what those left that were killed as they wrote this
+    one: whoever writes it now only fails to keep it."""
     names = os.listdir(holder)
+    for each in names:
+        if each.startswith(f"{name}."):
+            os.unlink(each, dir_fd=holder)
     if len(names) < _MOST:
         return
     aged = sorted(names, key=lambda name: os.stat(name, dir_fd=holder, follow_symlinks=False).st_mtime_ns)

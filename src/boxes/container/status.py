@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 from _struct import pack, unpack
 
 from boxes import system as os
+from boxes.errors import refused
 from boxes.linux import procfs
 
 TYPE_CHECKING = False
@@ -73,12 +75,14 @@ def _frozen(journal: dict[str, Any]) -> bool:
         return False
     try:
         fd = os.open(sign[0], os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return False
-    try:
-        return os.read(fd, 16) == os.fsencode(sign[1])
-    finally:
-        os.close(fd)
+        try:
+            return os.read(fd, 16) == os.fsencode(sign[1])
+        finally:
+            os.close(fd)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENODEV, errno.EACCES):  # the cgroup has gone, or is not shown here
+            return False
+        raise refused("cannot tell whether the container is paused", error) from error
 
 
 def cgroups_of(journal: dict[str, Any]) -> Manager:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import fcntl
 
+from boxes import log
 from boxes import system as os
 from boxes.errors import BoxesError, ConfigError, ExistsError, InternalError, NotFoundError, UsageError, refused
 from boxes.linux import procfs
@@ -251,10 +252,24 @@ def replace(path: str, content: bytes, mode: int = 0o600) -> None:
 
 
 def _forget(made: str) -> None:
+    """A name that is of no use any more: what has become of the content is what counts."""
+    for _ in range(2):
+        try:
+            os.unlink(made)
+            return
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            log.debug(f"ignoring: {error}")
+
+
+def forget_pid(path: str, pid: int) -> None:
+    """Remove the pid file of a container that is not to be, if nobody has written another one."""
     try:
-        os.unlink(made)
-    except OSError:
-        pass  # why it is of no use is the error that counts
+        if _read(path) == str(pid).encode():
+            os.unlink(path)
+    except OSError as error:
+        log.debug(f"ignoring: {error}")
 
 
 def write_pid(path: str, pid: int) -> None:
@@ -279,7 +294,7 @@ def _rename(made: str, path: str) -> None:
     except OSError:  # gone meanwhile, or a filesystem that cannot
         os.rename(made, path)
     else:
-        os.unlink(made)
+        _forget(made)
 
 
 def _read(path: str) -> bytes:

@@ -7,6 +7,7 @@ import _signal
 from boxes import log
 from boxes import system as os
 from boxes.container import status
+from boxes.container.store import forget_pid
 from boxes.errors import BoxesError
 from boxes.spec.state import oci_state
 
@@ -30,6 +31,8 @@ def take_back(making: Creation) -> None:
     """What cannot be is logged, and left to `delete --force`. No other error: that one would hide why it failed."""
     if making.lent is not None:
         making.lent.bring_back()
+    if making.options.pid_file is not None and making.pid:
+        forget_pid(making.options.pid_file, making.pid)
     try:
         if making.cgroup_begun:
             _remove(making.cgroups, populated=making.pid != 0 or making.entered)
