@@ -31,6 +31,8 @@ _LOST = "the process that kept it was killed, so nobody knows how it ended"
 class Running:
     """One with a keeper. `ended`: what the keeper has reported of the end, once it is known."""
 
+    pidfd = -1
+
     def __init__(self, args: Sequence[str], link: Link, facts: dict[str, Any], fds: list[int], delete: dict[str, Any]):
         self.args = tuple(args)
         self.link = link
