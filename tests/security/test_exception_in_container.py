@@ -180,7 +180,8 @@ def test_failure_anywhere_in_the_builder_runs_and_opens_nothing_of_the_container
     failed, wrong = 0, []
     both = itertools.cycle(bundles)  # in turn: a call fails in all ways, half of them with either
     cases = [(point, kind, next(both)) for point in range(1, count + 1) for kind in shifted(KINDS, point)]
-    for point, kind, planted in some(cases, 24, 600):
+    first = 5 * len(KINDS)  # until there is something that holds it, the child has its parent's frames to unwind into
+    for point, kind, planted in [*cases[:first], *some(cases[first:], 24, 600)]:
         bundle = bundles[planted]
         attempt = Attempt(box, bundle, bundle.path / "driver", f"{kind}:{point}:")
         told = attempt.err.startswith("box: ") and attempt.err.count("\n") == 1

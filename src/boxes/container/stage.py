@@ -62,7 +62,10 @@ def spawn(stage: Stage, builder: Callable[[], NoReturn], born: Callable[[int], N
             "cannot make the container's namespaces", error, pointer="/linux/namespaces", hint=_hint(error)
         ) from error
     if pid == 0:
-        guarded(stage, builder)
+        try:
+            guarded(stage, builder)
+        finally:
+            os._exit(1)
     born(pid)
     if "user" in stage.namespaces.new:
         try:
@@ -108,7 +111,10 @@ def map_ids(pid: int, namespaces: Namespaces, *, privileged: bool) -> None:
 def _spawn_staged(stage: Stage, builder: Callable[[], NoReturn], born: Callable[[int], None]) -> tuple[int, int]:
     pid, pidfd = syscalls.clone3(0)
     if pid == 0:
-        guarded(stage, lambda: _between(stage, builder))
+        try:
+            guarded(stage, lambda: _between(stage, builder))
+        finally:
+            os._exit(1)
     channel.close(stage.theirs)  # else the end of those who have it would not be heard
     try:
         made = _hear_of_builder(stage, pid, pidfd)
