@@ -309,9 +309,8 @@ def test_home_that_a_mount_covers(scene: Scene, directory: Path) -> None:
 
 def test_processes_left_without_a_pid_namespace(scene: Scene) -> None:
     config = scene.config(BY_CONFIG["no pid namespace"])
-    config["process"]["args"] = ["sh", "-c", "sleep 1234 >&- 2>&- & echo $!"]
     pids = []
     for _ in range(2):
-        pids.append(int(scene.run(["sh"], config=config).stdout))
+        pids.append(int(scene.run(["sh", "-c", "sleep 1234 >&- 2>&- & echo $!"], config=config).stdout))
     assert scene.counted.used == 2
     wait_until(lambda: all(map(gone, pids)), "the end of what was left", 5.0)

@@ -102,9 +102,9 @@ class Running:
     def close(self) -> None:
         """Let go of it: what still runs is ended by its keeper."""
         self.link.close()
-        if self.pidfd >= 0:
-            os.close(self.pidfd)
-            self.pidfd = -1
+        pidfd, self.pidfd = self.pidfd, -1  # never twice, whatever comes between
+        if pidfd >= 0:
+            os.close(pidfd)
 
     def __del__(self) -> None:
         self.close()

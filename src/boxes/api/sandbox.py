@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from dataclasses import replace
 
 from boxes.api import client, configs, place, process, scripted
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 
 
 KILLED = 9  # SIGKILL
+_MOMENT = 2.0  # seconds
 _IDLE = ["/proc/self/exe"]  # never started: inner waits as the container's init, and is that
 
 
@@ -122,8 +124,13 @@ class _Sandbox(Reached):
         try:
             streams = Streams(DEVNULL, DEVNULL, DEVNULL)
             self._running = yield from process.begin("create", given, _IDLE, streams, self._where)
-        except BaseException:
+        except BoxesError:
             self._drop_layer()
+            raise
+        except BaseException:  # what was asked for goes on for a moment, until it is seen that nobody wants it
+            layer, self._layer = self._layer, None
+            if layer is not None:
+                threading.Thread(target=layer.close, args=(_MOMENT,), name="boxes.Sandbox").start()
             raise
 
     def _close(self) -> Flow[None]:

@@ -197,8 +197,9 @@ def _context(job: Job) -> tuple[str, ...]:
 
 def _hand_over_root(job: Job, root: roots.Root) -> None:
     """Put it, and what it takes the place of, where inner's steps expect them."""
-    tree = roots.clone_tree(root.fd, "", recursive=True) if job.joined_mount_namespace else root.fd
-    old = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    elsewhere = job.joined_mount_namespace or job.fds.bare >= 0
+    tree = roots.clone_tree(root.fd, "", recursive=True) if elsewhere else root.fd
+    old = job.fds.bare if job.fds.bare >= 0 else os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     os.dup2(tree, job.fds.root, inheritable=False)
     os.dup2(old, job.fds.old_root, inheritable=False)
 

@@ -9,8 +9,10 @@ import contextlib
 import errno
 import fcntl
 import os
+import select
 import shutil
 import stat
+import time
 
 from boxes.errors import BoxesError, refused
 
@@ -21,11 +23,14 @@ if TYPE_CHECKING:
     from boxes.container.store import Store
 
 _FOLDER = ".layers"
+_AGAIN = 20  # milliseconds
 _OPAQUE = ("trusted.overlay.opaque", "user.overlay.opaque")
 
 
 class Layer:
     """`upper`: what was changed; `work`: the kernel's. Both belong to one container at a time."""
+
+    _lock = -1
 
     def __init__(self, store: Store, id: str, folder: str | None = None) -> None:
         parent = folder or f"{store.state}/{_FOLDER}"
@@ -87,15 +92,26 @@ class Layer:
         "whiteouts and opaque directories"."""
         yield from _changes(self.upper, "")
 
-    def close(self) -> None:
-        """Remove it."""
+    def close(self, patience: float = 0) -> None:
+        """Remove it; for `patience` seconds again, while a container that is about to end has it mounted still."""
         if self._lock >= 0:
+            deadline = time.monotonic() + patience
             _remove(self.path)
-            os.close(self._lock)
-            self._lock = -1
+            while os.path.exists(self.path) and time.monotonic() < deadline:
+                select.poll().poll(_AGAIN)
+                _remove(self.path)
+            self._unlock()
             if self._ours:
                 with contextlib.suppress(OSError):
                     os.rmdir(os.path.dirname(self.path))  # if it was the last
+
+    def _unlock(self) -> None:
+        lock, self._lock = self._lock, -1  # never twice, whatever comes between
+        if lock >= 0:
+            os.close(lock)
+
+    def __del__(self) -> None:
+        self._unlock()  # one that was not closed is swept away with the next
 
 
 def _not_kept(target: str, error: OSError) -> BoxesError:

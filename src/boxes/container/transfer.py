@@ -45,9 +45,9 @@ class Inside:
         self.close()
 
     def close(self) -> None:
-        if self.root >= 0:
-            os.close(self.root)
-            self.root = -1
+        root, self.root = self.root, -1
+        if root >= 0:
+            os.close(root)
 
     def __del__(self) -> None:
         self.close()  # where what was prepared was never done

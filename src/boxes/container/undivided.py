@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import NoReturn
 
+    from boxes.plan.descriptors import Descriptors
+
+_SYS_CHROOT = 18  # CAP_SYS_CHROOT
+
 
 class Undivided(Creation):
     """The same steps, in the same order."""
@@ -23,6 +27,7 @@ class Undivided(Creation):
     shared = False  # once it is known that the builder can do without the runtime
     at_once = False  # whether the program is to be started, too; it may be all the same that this is not done here
     begun = False  # whether it was
+    bare = -1  # this process' bare mount namespace, if it has one
 
     def plan_cgroup(self) -> None:
         """Without v1's cpuset, if nothing is asked of it: a cgroup there costs all the more the more there are, as each
@@ -59,6 +64,22 @@ class Undivided(Creation):
         process = self.config.get("process") or {}
         filter = (self.config.get("linux") or {}).get("seccomp") or {}
         return bool(process) and not process.get("terminal") and not filter.get("listenerPath")
+
+    def _reserve(self) -> Descriptors:
+        numbers = super()._reserve()
+        if self.bare >= 0 and self._may_enter_bare():
+            numbers.bare = self.bare
+        return numbers
+
+    def _may_enter_bare(self) -> bool:
+        """Whether the finished root is carried over to a copy of the bare mount namespace, where there is nothing to be
+        pivoted out of: with the host's own rights, and no mount that cannot be copied."""
+        linux = self.config.get("linux") or {}
+        options = [option for mount in self.config.get("mounts") or () for option in mount.get("options") or ()]
+        whole = "mount" in self.namespaces.new and not self.namespaces.staged and "user" not in self.namespaces.new
+        bindable = "unbindable" not in "\0".join([*options, linux.get("rootfsPropagation") or ""])
+        allowed = self.capabilities >> _SYS_CHROOT & 1 and not self.facts.nested
+        return bool(whole and bindable and allowed and not self.options.no_pivot and not self.config.get("hooks"))
 
     def _listen(self) -> _socket.socket | None:
         return None if self.at_once else super()._listen()

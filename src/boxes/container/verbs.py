@@ -57,8 +57,7 @@ def _options(given: dict[str, Any]) -> CreateOptions:
 def _run(request: Request) -> None:
     """Make a container whose streams are the given ones, start it, and keep it."""
     making, held, limits = _made(request, lifecycle.launch)
-    lifecycle.run_poststart(making)
-    _keep(request, making, held, limits)
+    _keep(request, making, held, limits, lifecycle.run_poststart)
 
 
 def _create(request: Request) -> None:
@@ -67,12 +66,25 @@ def _create(request: Request) -> None:
     _keep(request, making, held, limits)
 
 
-def _keep(request: Request, making: Undivided, held: attached.Held, limits: str) -> NoReturn:
+def _keep(
+    request: Request,
+    making: Undivided,
+    held: attached.Held,
+    limits: str,
+    first: Callable[[Undivided], None] = lambda making: None,
+) -> NoReturn:
+    """Become its keeper. There is no container without one."""
     facts = {"id": making.id, "pid": making.pid, "limits": limits, "files": list(held.files)}
-    request.answer(facts, [held.pidfd])
-    attached.keep_container(
-        making, held, request.reply.fileno(), until_deleted=bool(request.given.get("until_deleted"))
-    )
+    try:
+        worker.leave_streams()
+        first(making)
+        request.answer(facts, [held.pidfd])
+        attached.keep_container(
+            making, held, request.reply.fileno(), until_deleted=bool(request.given.get("until_deleted"))
+        )
+    except BaseException:
+        lifecycle.delete(making.store, making.id, force=True)
+        raise
 
 
 def _made(request: Request, how: Callable[[Undivided], None]) -> tuple[Undivided, attached.Held, str]:
@@ -86,7 +98,6 @@ def _made(request: Request, how: Callable[[Undivided], None]) -> tuple[Undivided
             raise
         making, held = _make(store, id, _options(fallback.without_cgroups(request.given)), how)
         limits = "rlimits"
-    worker.leave_streams()
     return making, held, limits if making.cgroups.directories or limits == "rlimits" else "none"
 
 

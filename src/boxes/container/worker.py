@@ -16,6 +16,7 @@ from _struct import unpack
 
 from boxes import system as os
 from boxes.container import channel, practice
+from boxes.container.undivided import Undivided
 from boxes.errors import BoxesError, UsageError, refused, unforeseen
 from boxes.linux import flags as k
 from boxes.linux import syscalls
@@ -58,8 +59,11 @@ def _hang_up(reply: _socket.socket) -> None:
         pass  # the other one has gone
 
 
-def main(requests: int, zygote: _socket.socket, config: bytes) -> NoReturn:
-    """Runs in a fork of the zygote, with its memory, which has seen no request. `config` is for practice."""
+def main(requests: int, zygote: _socket.socket, config: bytes, bare: int) -> NoReturn:
+    """Runs in a fork of the zygote, with its memory, which has seen no request. `config` is for practice; `bare`: the
+    bare mount namespace, or -1 in the first workers, or what stands for one that could not be made."""
+    if bare >= 0 and syscalls.filesystem(bare) == k.NSFS_MAGIC:
+        Undivided.bare = bare
     if not _waits_already(requests):
         practice.plan(config)
     message, fds = _receive(requests)

@@ -139,10 +139,9 @@ class _Zygote:
         if os.getppid() != zygote:
             os._exit(0)
         self.heard.close()
-        for fd in (self.woken, self.scripts, self.image, self.bare):
-            if fd >= 0:
-                os.close(fd)
-        worker.main(self.requests, self.said, self.practice)
+        for fd in (self.woken, self.scripts, self.image):
+            os.close(fd)
+        worker.main(self.requests, self.said, self.practice, self.bare)
 
     def _reap(self) -> None:
         try:

@@ -136,7 +136,11 @@ def enter_root(steps: inner.Steps, facts: Facts, plan: Plan, fds: Descriptors) -
     """Make the tree the builder built this process's root. Nothing of the host has a name from here on."""
     dot, slash, empty = b".\0", b"/\0", b"\0"
     pointer = "/root/path"
-    if fds.mount_namespace >= 0:
+    if fds.bare >= 0:  # as many steps as it takes to pivot: planning.again
+        steps.call("setns", fds.old_root, k.CLONE_NEWNS, pointer=pointer)
+        steps.call("unshare", k.CLONE_NEWNS, pointer=pointer)
+        steps.call("move_mount", fds.root, empty, k.AT_FDCWD, slash, k.MOVE_MOUNT_F_EMPTY_PATH, pointer=pointer)
+    elif fds.mount_namespace >= 0:
         where = inner.string(facts.rootfs)
         steps.call("setns", fds.mount_namespace, k.CLONE_NEWNS, pointer="/linux/namespaces")
         steps.call("move_mount", fds.root, empty, k.AT_FDCWD, where, k.MOVE_MOUNT_F_EMPTY_PATH, pointer=pointer)
@@ -145,7 +149,7 @@ def enter_root(steps: inner.Steps, facts: Facts, plan: Plan, fds: Descriptors) -
         onto = k.MOVE_MOUNT_F_EMPTY_PATH | k.MOVE_MOUNT_T_EMPTY_PATH
         steps.call("move_mount", fds.root, empty, fds.old_root, empty, onto, pointer=pointer)
     steps.call("fchdir", fds.root, pointer=pointer)
-    if facts.no_pivot or not facts.has_own("mount") or fds.mount_namespace >= 0 or fds.old_root < 0:
+    if fds.bare >= 0 or facts.no_pivot or not facts.has_own("mount") or fds.mount_namespace >= 0 or fds.old_root < 0:
         steps.call("chroot", dot, pointer=pointer)
     else:
         steps.call("pivot_root", dot, dot, pointer=pointer)
