@@ -125,6 +125,29 @@ def test_signal_whose_handler_raises(box: Runtime, bundle: Bundle, kind: str) ->
         signal.signal(signal.SIGUSR1, before)
 
 
+HOOKED = """
+import os, sys
+import boxes
+rootfs, root, end = sys.argv[1:]
+config = boxes.Config(args=["/bin/sleep", "1000"], rootfs=rootfs).document()
+config["hooks"] = {"poststop": [{"path": "/bin/touch", "args": ["touch", root + "/../told"]}]}
+program = boxes.popen(["/bin/sleep", "1000"], config=config, root=root)
+if end == "killed":
+    os.kill(os.getpid(), 9)
+program.close()
+"""
+
+
+@pytest.mark.parametrize("end", ["killed", "closed"])
+def test_container_that_others_are_concerned_of_is_deleted(box: Runtime, bundle: Bundle, end: str) -> None:
+    """It takes more than to remove files and cgroups: here a hook."""
+    env = os.environ | {"PYTHONPATH": str(CHECKOUT / "src")}
+    command = [sys.executable, "-c", HOOKED, str(bundle.rootfs), str(box.root), end]
+    subprocess.run(command, env=env, timeout=30, check=False)
+    nothing_is_left(box)
+    assert (box.root.parent / "told").exists()
+
+
 def test_shortage_of_descriptors_leaves_nothing(box: Runtime, bundle: Bundle) -> None:
     """Neither an error of another kind, nor a container half made: what takes it back may need descriptors, too."""
     code = (

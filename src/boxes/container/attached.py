@@ -15,8 +15,9 @@ from boxes.container import host
 from boxes.errors import InternalError
 from boxes.linux import syscalls
 from boxes.linux.fd import inherit, sealed
-from boxes.plan.inner import KEEP, Steps, string
+from boxes.plan.inner import EXEC, KEEP, Steps, string
 from boxes.plan.inner import REMOVED as REMOVED  # for who hears it
+from boxes.plan.process import execution
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,6 +35,12 @@ FILES = {
 _ENOENT, _EPIPE = 2, 32
 _AT_REMOVEDIR = 0x200
 _LOCK_EX = 2
+_SHUT_WR, _ENOTCONN = 1, 107
+_DELETE = (
+    "import sys; sys.path.insert(0, sys.argv[1]); "
+    "from boxes.container import lifecycle, store; "
+    "lifecycle.delete(store.Store(*sys.argv[2:4]), sys.argv[4], force=True)"
+)
 _EXITED = 1  # CLD_EXITED of waitid(2)
 EVERYTHING = b"\0"  # what a keeper is told to end all; another byte is a signal
 
@@ -64,9 +71,14 @@ def keep_container(making: Creation, held: Held, reply: int, *, until_deleted: b
     """Become the keeper of a container. Its directory must not be locked by this process any more. `until_deleted`:
     when it has ended it is removed only as whoever it was made for lets go of it."""
     steps = _waiting(held.pidfd, held.kill, held.files, f"box: keeper {making.id}")
-    if until_deleted:
+    concerned = _others_are_concerned(making)
+    if concerned and not until_deleted:
+        steps.call("shutdown", reply, _SHUT_WR, ignore=_ENOTCONN)  # whoever hears of the end deletes the container
+    if concerned or until_deleted:
         steps.call("ppoll", pack("=ihh", reply, 0, 0), 1, 0, 0, 0)  # the end of the socket, which is always told
-    if not _others_are_concerned(making):
+    if concerned:
+        _have_deleted(steps, making, reply)
+    else:
         _clean(steps, making.place, making.cgroups)
         steps.call("write", reply, REMOVED, len(REMOVED), ignore=_EPIPE)
         steps.call("exit_group", 0)
@@ -134,6 +146,20 @@ def _clean(steps: Steps, place: Place, cgroups: Manager) -> None:
     for name in ("config.json", "start", "waiting", "state", "state.json"):
         steps.call("unlinkat", lock, string(name), 0, ignore=_ENOENT)
     steps.call("unlinkat", -1, string(place.path), _AT_REMOVEDIR, ignore=_ENOENT)
+
+
+def _have_deleted(steps: Steps, making: Creation, reply: int) -> None:
+    """Should the container be there still when nobody has it any more: by an interpreter, in this process' place."""
+    lock = os.open(making.place.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    os.set_inheritable(lock, True)
+    steps.call("flock", lock, _LOCK_EX)
+    steps.call("mkdirat", lock, string("outcome"), 0o700)  # fails as in `_clean`
+    steps.call("unlinkat", lock, string("outcome"), _AT_REMOVEDIR)
+    steps.call("dup3", 1, reply, 0)  # there is nobody to be told of the program either
+    package = os.abspath(f"{__file__}/../../..")
+    store = making.store
+    command = [os.readlink("/proc/self/exe"), "-I", "-S", "-c", _DELETE, package, store.runtime, store.state, making.id]
+    steps.add(EXEC, execution({"args": command}), "execve", "")
 
 
 def _become(steps: Steps, reply: int, fds: list[int]) -> NoReturn:

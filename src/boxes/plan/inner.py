@@ -30,7 +30,7 @@ _NUMBERS = {
         "fchown=93 openat=257 move_mount=429 open_tree=428 ioprio_set=251 sched_setattr=314 sched_setaffinity=203 "
         "set_mempolicy=238 read=0 mmap=9 ioctl=16 ppoll=271 clock_gettime=228 exit_group=231 flock=73 "
         "unlinkat=263 mkdirat=258 pidfd_send_signal=424 "
-        "socket=41 socketpair=53 setsockopt=54 dup3=292 unshare=272 sethostname=170 setdomainname=171 "
+        "socket=41 shutdown=48 socketpair=53 setsockopt=54 dup3=292 unshare=272 sethostname=170 setdomainname=171 "
         "mknodat=259 symlinkat=266 "
         "renameat2=316 waitid=247 openat2=437 fsopen=430 fsconfig=431 fsmount=432 mount_setattr=442"
     ),
@@ -42,7 +42,7 @@ _NUMBERS = {
         "fchown=55 openat=56 move_mount=429 open_tree=428 ioprio_set=30 sched_setattr=274 sched_setaffinity=122 "
         "set_mempolicy=237 read=63 mmap=222 ioctl=29 ppoll=73 clock_gettime=113 exit_group=94 flock=32 "
         "unlinkat=35 mkdirat=34 pidfd_send_signal=424 "
-        "socket=198 socketpair=199 setsockopt=208 dup3=24 unshare=97 sethostname=161 setdomainname=162 "
+        "socket=198 shutdown=210 socketpair=199 setsockopt=208 dup3=24 unshare=97 sethostname=161 setdomainname=162 "
         "mknodat=33 symlinkat=36 "
         "renameat2=276 waitid=95 openat2=437 fsopen=430 fsconfig=431 fsmount=432 mount_setattr=442"
     ),
