@@ -6,6 +6,7 @@ import select
 import time
 
 from boxes import system as os
+from boxes.linux.syscalls import pidfd_open
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def exits(pids: Iterable[int], deadline: float) -> bool:
     try:
         for pid in pids:
             try:
-                fds.append(os.pidfd_open(pid))
+                fds.append(pidfd_open(pid))
             except ProcessLookupError:
                 continue  # it has ended
         poll = select.poll()

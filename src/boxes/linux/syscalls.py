@@ -8,6 +8,7 @@ descriptor and a relative path. See the man page of the same name for the rest.
 from __future__ import annotations
 
 import _signal
+import errno
 
 from boxes import system as os
 from boxes.linux import _syscalls as native
@@ -223,7 +224,13 @@ def make_device(directory: int, name: Path, mode: int, device: int) -> None:
 
 
 def pidfd_open(pid: int) -> int:
-    return _checked(f"pidfd_open({pid})", os.pidfd_open, pid)
+    """Of a process. Raises ProcessLookupError if there is none, also where the number is a thread's."""
+    try:
+        return _checked(f"pidfd_open({pid})", os.pidfd_open, pid)
+    except OSError as error:
+        if error.errno in (errno.EINVAL, errno.ENOENT):  # a thread's; which it is depends on the kernel
+            raise rendered(OSError(errno.ESRCH, "no such process"), f"pidfd_open({pid})") from None
+        raise
 
 
 def pidfd_send_signal(pidfd: int, number: int) -> None:
