@@ -56,7 +56,8 @@ def test_verb_that_lacks_a_call_works_or_tells_its_name(box: Runtime, bundle: Bu
             assert call not in REPLACED
             box(*args).ok()
         else:
-            assert result.err == ""
+            # Hooks of whose failures nothing depends are warned of.
+            assert result.err == "" or ("warning" in result.err and call in result.err and call not in REPLACED)
 
 
 @pytest.mark.parametrize("calls", [*REPLACED, " ".join(REPLACED)])

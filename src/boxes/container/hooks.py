@@ -76,7 +76,8 @@ def run_all(config: dict[str, Any], moment: str, state: dict[str, Any]) -> None:
 
 
 def _ignore(error: BoxesError) -> None:
-    log.warning(f"ignoring: {error.message}", pointer=error.pointer or "")
+    facts = {} if error.pointer is None else {"pointer": error.pointer}
+    log.warning(f"ignoring: {error.message}", **facts)
 
 
 def open_outputs(config: dict[str, Any], fds: Fds) -> Outputs:
