@@ -49,6 +49,10 @@ class Verb:
         self._created()
         self.scene("start", self.scene.bundle.id).ok()
 
+    def _paused(self) -> None:
+        self._started()
+        self.scene("pause", self.scene.bundle.id).ok()
+
     def state(self) -> dict[str, Any]:
         value: dict[str, Any] = self.scene.box.state(self.scene.bundle.id)
         return value
@@ -205,12 +209,8 @@ class KillPaused(Kill):
 
     name = "kill paused"
 
-    def args(self) -> tuple[str, ...]:
-        return ("kill", self.scene.bundle.id, "KILL")
-
     def prepare(self) -> None:
-        self._started()
-        self.scene("pause", self.scene.bundle.id).ok()
+        self._paused()
 
 
 class Pause(Verb):
@@ -234,8 +234,7 @@ class Resume(Pause):
     before, after = "paused", "running"
 
     def prepare(self) -> None:
-        self._started()
-        self.scene("pause", self.scene.bundle.id).ok()
+        self._paused()
 
 
 class Update(Verb):

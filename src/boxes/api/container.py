@@ -6,7 +6,7 @@ import os
 import time
 
 from boxes.api import client, configs, place, process
-from boxes.api.flow import awaitable, blocking
+from boxes.api.flow import LONGEST, awaitable, blocking
 from boxes.api.streams import DEVNULL, MAX_OUTPUT, PIPE, Streams
 from boxes.container import lifecycle, query
 from boxes.errors import StateError, UsageError
@@ -21,9 +21,6 @@ if TYPE_CHECKING:
     from boxes.api.process import Running
     from boxes.api.result import Result
     from boxes.spec.sandbox import Config, Limits
-
-
-_LONGEST = 1e6  # seconds that a wait has an end
 
 
 class _Events:
@@ -167,7 +164,7 @@ class _Container:
         None, and then there is a `reason`. Raises StateError if it does not end within `timeout` seconds."""
         check.seconds("timeout", timeout)
         if self._running is None:
-            lasting = timeout is not None and timeout < _LONGEST
+            lasting = timeout is not None and timeout < LONGEST
             return (yield from client.call("wait", {**self._where, "timeout": timeout if lasting else None}))
         ended = yield from self._running.end(None if timeout is None else time.monotonic() + timeout)
         if ended is None:

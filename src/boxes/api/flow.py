@@ -25,9 +25,7 @@ if TYPE_CHECKING:
     Flow = Generator["Wait", Ready, T]
 
 READ, WRITE = select.POLLIN, select.POLLOUT
-
-
-_LONGEST = 1e6  # seconds of one poll(2)
+LONGEST = 1e6  # seconds of one poll(2)
 
 
 class Wait:
@@ -62,7 +60,7 @@ def _polled(wait: Wait) -> Ready:
     for fd, events in wait.fds.items():
         poller.register(fd, events)
     left = wait.left()
-    return dict(poller.poll(None if left is None else int(min(left, _LONGEST) * 1000) + 1))
+    return dict(poller.poll(None if left is None else int(min(left, LONGEST) * 1000) + 1))
 
 
 async def arun(flow: Flow[T]) -> T:
@@ -99,7 +97,7 @@ async def _awaited(wait: Wait) -> Ready:
             if events & READ:
                 loop.add_reader(watched[-1], noted, fd, READ)
         left = wait.left()
-        await asyncio.wait_for(woken, None if left is None else min(left, _LONGEST))
+        await asyncio.wait_for(woken, None if left is None else min(left, LONGEST))
     except TimeoutError:
         pass
     finally:

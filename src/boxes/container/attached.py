@@ -127,15 +127,21 @@ def _waiting(pidfd: int, kill: int, files: dict[str, int], title: str) -> Steps:
     return steps
 
 
-def _clean(steps: Steps, place: Place, cgroups: Manager) -> None:
-    """What `delete` would do, in a straight line; the first thing that is not as it was left ends it, and then `delete`
-    is what is needed."""
+def _claim(steps: Steps, place: Place) -> int:
+    """Lock the container's directory, whose descriptor is given, and mark it as one that is being removed. Fails where
+    somebody has left an outcome to be told to others (`box wait`), and in a directory that was deleted: then another
+    container may have its names by now."""
     lock = os.open(place.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     os.set_inheritable(lock, True)
     steps.call("flock", lock, _LOCK_EX)
-    # Fails where somebody has left an outcome to be told to others (`box wait`), and in a directory that was deleted:
-    # then another container may have its names by now.
     steps.call("mkdirat", lock, string("outcome"), 0o700)
+    return lock
+
+
+def _clean(steps: Steps, place: Place, cgroups: Manager) -> None:
+    """What `delete` would do, in a straight line; the first thing that is not as it was left ends it, and then `delete`
+    is what is needed."""
+    lock = _claim(steps, place)
     for directory in cgroups.directories:
         steps.call("unlinkat", -1, string(directory.path), _AT_REMOVEDIR, ignore=_ENOENT)
     steps.call("unlinkat", lock, string("outcome"), _AT_REMOVEDIR, ignore=_ENOENT)
@@ -150,10 +156,7 @@ def _clean(steps: Steps, place: Place, cgroups: Manager) -> None:
 
 def _have_deleted(steps: Steps, making: Creation, reply: int) -> None:
     """Should the container be there still when nobody has it any more: by an interpreter, in this process' place."""
-    lock = os.open(making.place.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    os.set_inheritable(lock, True)
-    steps.call("flock", lock, _LOCK_EX)
-    steps.call("mkdirat", lock, string("outcome"), 0o700)  # fails as in `_clean`
+    lock = _claim(steps, making.place)
     steps.call("unlinkat", lock, string("outcome"), _AT_REMOVEDIR)
     steps.call("dup3", 1, reply, 0)  # there is nobody to be told of the program either
     package = os.abspath(f"{__file__}/../../..")

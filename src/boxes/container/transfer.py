@@ -20,8 +20,8 @@ _CHUNK = 1 << 20
 # statfs(2): procfs, sysfs, both cgroups, debugfs, tracefs, securityfs, configfs, bpf, binfmt_misc, pstore, efivarfs,
 # selinuxfs.
 _OF_THE_KERNEL = {
-    0x9FA0, 0x62656572, 0x27E0EB, 0x63677270, 0x64626720, 0x74726163, 0x73636673, 0x62656570, 0xCAFE4A11, 0x42494E4D,
-    0x6165676C, 0xDE5E81E4, 0xF97CFF8C,
+    k.PROC_SUPER_MAGIC, k.SYSFS_MAGIC, 0x27E0EB, 0x63677270, 0x64626720, 0x74726163, 0x73636673, 0x62656570, 0xCAFE4A11,
+    0x42494E4D, 0x6165676C, 0xDE5E81E4, 0xF97CFF8C,
 }  # fmt: skip
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
