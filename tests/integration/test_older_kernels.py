@@ -3,8 +3,12 @@ nothing; what has a substitute works. docs/kernel-features.md says which is whic
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 
+from tests.support import host
 from tests.support.bundle import Bundle
 from tests.support.enosys import prefix
 from tests.support.marks import not_for
@@ -76,3 +80,46 @@ def test_lack_of_a_call_with_a_substitute_changes_nothing(box: Runtime, bundle: 
     assert {mount.point: mount.options for mount in found.mounts().values()} == {
         mount.point: mount.options for mount in expected.mounts().values()
     }
+
+
+MS_NOEXEC, MS_STRICTATIME = 8, 1 << 24
+
+
+@pytest.fixture
+def tree(bundle: Bundle) -> Iterator[Path]:
+    """Mounts of the host's, one below the other, whose names mountinfo has to escape."""
+    place = bundle.host_directory("place")
+    below = place / "a b/c\\d"
+    host.mount("tmpfs", str(place), "tmpfs", MS_STRICTATIME)
+    below.mkdir(parents=True)
+    host.mount("tmpfs", str(below), "tmpfs", MS_NOEXEC)
+    (below / "deep").mkdir()
+    host.mount("tmpfs", str(below / "deep"), "tmpfs")
+    yield place
+    host.unmount(str(place))
+
+
+def test_mounts_below_are_changed_without_mount_setattr(box: Runtime, bundle: Bundle, tree: Path) -> None:
+    bundle.mount("/mnt", "bind", tree, "rbind", "rro", "rnosuid")
+    expected = {point: mount.options for point, mount in box.probe(bundle).mounts().items()}
+    without = box.run(bundle, prefix=prefix("mount_setattr")).report()
+    assert {point: mount.options for point, mount in without.mounts().items()} == expected
+    below = [point for point in expected if point.startswith("/mnt/")]
+    assert len(below) == 2 and all({"ro", "nosuid"} <= expected[point] for point in below)
+
+
+def test_covered_mount_below_is_refused_without_mount_setattr(box: Runtime, bundle: Bundle, tree: Path) -> None:
+    """It could be uncovered later, and would be what the config says it is not."""
+    host.mount("tmpfs", str(tree / "a b"), "tmpfs")
+    number = len(bundle.config["mounts"])
+    bundle.mount("/mnt", "bind", tree, "rbind", "rro")
+    assert "ro" in box.probe(bundle).mounts()["/mnt/a\\040b"].options
+    box.run(bundle, prefix=prefix("mount_setattr")).refused(f"/mounts/{number}", "covered", "5.12")
+    assert not (box.root / bundle.id).exists()
+
+
+@pytest.mark.parametrize("option", ["ro", "atime", "noatime", "relatime", "strictatime", "diratime", "nodiratime"])
+def test_access_times_are_the_same_without_mount_setattr(box: Runtime, bundle: Bundle, tree: Path, option: str) -> None:
+    bundle.mount("/mnt", "bind", tree, "bind", option)
+    without = box.run(bundle.args("/bin/probe"), prefix=prefix("mount_setattr")).report()
+    assert without.mounts()["/mnt"].options == box.probe(bundle).mounts()["/mnt"].options

@@ -6,7 +6,7 @@ import errno
 
 from boxes import system as os
 from boxes.linux import flags as k
-from boxes.linux import syscalls
+from boxes.linux import mountinfo, syscalls
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ _AS_MOUNT_FLAGS = (
     (k.MOUNT_ATTR_NODIRATIME, k.MS_NODIRATIME),
     (k.MOUNT_ATTR_NOSYMFOLLOW, k.MS_NOSYMFOLLOW),
 )
-_ST_NOSYMFOLLOW = 0x2000  # statfs(2) has another number for it than mount(2)
+_ST_RELATIME, _ST_NOSYMFOLLOW = 0x1000, 0x2000  # statfs(2) has other numbers for them than mount(2)
 
 
 def place(tree: int, target: int, wanted: Attributes, base: int) -> None:
@@ -57,11 +57,36 @@ def _set(tree: int, wanted: Attributes) -> None:
 
 
 def _set_late(mount: int, wanted: Attributes) -> None:
-    """COMPAT(linux<5.12): what mount_setattr(2) does, for one mount."""
+    """COMPAT(linux<5.12): what mount_setattr(2) does, one mount after the other."""
     if wanted.recursive_set or wanted.recursive_clear:
-        raise syscalls.rendered(OSError(errno.ENOSYS, "recursive attributes need Linux 5.12"), "mount_setattr()")
+        _remount_all(mount, wanted.recursive_set, wanted.recursive_clear)
     if wanted.set or wanted.clear:
         _remount(mount, wanted.set, wanted.clear)
+
+
+def _remount_all(mount: int, set: int, clear: int) -> None:
+    """COMPAT(linux<5.12): a mount and all below it."""
+    _remount(mount, set, clear)
+    for identifier, point in mountinfo.below(mount):
+        fd = _open_mount(identifier, point)
+        try:
+            _remount(fd, set, clear)
+        finally:
+            os.close(fd)
+
+
+def _open_mount(identifier: int, point: str) -> int:
+    """A mount by its place; one that another covers has no name. Such a one could be uncovered by the host later."""
+    try:
+        fd = os.open(point, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        fd = -1
+    if fd >= 0 and mountinfo.mount_id(fd) == identifier:
+        return fd
+    if fd >= 0:
+        os.close(fd)
+    text = f"the mount on '{point}' is covered by another, and cannot be changed before Linux 5.12"
+    raise syscalls.rendered(OSError(errno.ENOSYS, text), "mount_setattr()")
 
 
 def change(mount: int, wanted: Attributes) -> None:
@@ -99,10 +124,10 @@ def as_mount_flags(attributes: int) -> int:
     return sum(flag for attribute, flag in _AS_MOUNT_FLAGS if attributes & attribute)
 
 
-def make_readonly(fd: int, *, recursive: bool) -> None:
+def make_readonly(fd: int) -> None:
     """Make an attached mount read-only, whatever else it is."""
     try:
-        syscalls.mount_setattr(fd, set=k.MOUNT_ATTR_RDONLY, recursive=recursive)
+        syscalls.mount_setattr(fd, set=k.MOUNT_ATTR_RDONLY, recursive=False)
     except OSError as error:
         if error.errno != errno.ENOSYS:
             raise
@@ -130,11 +155,15 @@ def _remount(fd: int, set: int, clear: int) -> None:
     has = flags & (k.MS_RDONLY | k.MS_NOSUID | k.MS_NODEV | k.MS_NOEXEC | k.MS_NOATIME | k.MS_NODIRATIME)
     if flags & _ST_NOSYMFOLLOW:
         has |= k.MS_NOSYMFOLLOW
+    if not flags & (k.MS_NOATIME | _ST_RELATIME):
+        has |= k.MS_STRICTATIME
     for attribute, flag in _AS_MOUNT_FLAGS:
-        if clear & attribute:
+        if whole_groups(clear) & attribute:
             has &= ~flag
         if set & attribute:
             has |= flag
+    if not has & (k.MS_NOATIME | k.MS_STRICTATIME):
+        has |= k.MS_RELATIME  # without any of them, the mount's old ones stay
     syscalls.mount(None, path(fd), None, k.MS_REMOUNT | k.MS_BIND | has)
 
 

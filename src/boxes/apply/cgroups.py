@@ -58,7 +58,7 @@ def cgroups(root: Root, operation: op.Cgroups, hierarchies: list[Hierarchy]) -> 
             for link in hierarchy.name.split(",") if "," in hierarchy.name else ():
                 os.symlink(hierarchy.name, link, dir_fd=tree)
         if readonly.set & k.MOUNT_ATTR_RDONLY:
-            attributes.make_readonly(tree, recursive=False)
+            attributes.make_readonly(tree)
     finally:
         os.close(tree)
 

@@ -285,5 +285,5 @@ def readonly_path(root: Root, operation: op.ReadonlyPath) -> None:
 def readonly_later(root: Root) -> None:
     while root.later:
         mount = root.later.pop(0)
-        attributes.make_readonly(mount, recursive=False)
+        attributes.make_readonly(mount)
         os.close(mount)

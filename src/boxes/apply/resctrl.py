@@ -12,6 +12,7 @@ import fcntl
 
 from boxes import system as os
 from boxes.errors import ConfigError, KernelError, refused
+from boxes.linux import mountinfo as listed
 from boxes.linux.syscalls import rendered
 
 TYPE_CHECKING = False
@@ -70,9 +71,7 @@ def find(mountinfo: bytes) -> str | None:
         if rest.startswith(b"resctrl "):
             root, point = fields.split(b" ")[3:5]
             if root == b"/":
-                for escape, plain in ((b"\\040", b" "), (b"\\011", b"\t"), (b"\\012", b"\n"), (b"\\134", b"\\")):
-                    point = point.replace(escape, plain)
-                return os.fsdecode(point)
+                return listed.text(point)
     return None
 
 

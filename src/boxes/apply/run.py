@@ -45,7 +45,7 @@ def _stage(operation: op.Operation) -> str:
 
 
 def _readonly_root(root: Root, operation: op.ReadonlyRoot) -> None:
-    attributes.make_readonly(root.fd, recursive=False)
+    attributes.make_readonly(root.fd)
 
 
 def _readonly_later(root: Root, operation: op.ReadonlyLater) -> None:
