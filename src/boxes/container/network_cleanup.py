@@ -14,7 +14,7 @@ from boxes import system as os
 from boxes.container import network_records as records
 from boxes.container.network_records import Lock, Network
 from boxes.errors import BoxesError
-from boxes.linux import syscalls
+from boxes.linux import procfs
 from boxes.linux.nftables import Nftables
 from boxes.linux.rtnetlink import Rtnetlink
 from boxes.network import bridge, firewall, rules
@@ -42,7 +42,7 @@ def _live() -> NoReturn:
         null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
         for fd in range(3):
             os.dup2(null, fd)
-        syscalls.close_range(3, 0xFFFFFFFF, 0)
+        procfs.close_range(3)
         os.chdir("/")
         sweep(bridges=False)
         select.poll().poll(_MOMENT)

@@ -99,9 +99,9 @@ def _close_but(kept: set[int]) -> None:
     first = 0
     for fd in sorted(kept):
         if fd > first:
-            syscalls.close_range(first, fd - 1)
+            procfs.close_range(first, fd - 1)
         first = fd + 1
-    syscalls.close_range(first)
+    procfs.close_range(first)
 
 
 def _await(name: str, heard: int, ready: bytes, errors: int) -> None:
