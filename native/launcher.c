@@ -122,8 +122,11 @@ static int watch(void *words) {
             length /= 2;
     }
     text[length] = '\0';
-    if (count == 0)
-        dprintf(STDERR_FILENO, "box: cannot start: %s\n", telling_line(text));
+    if (count == 0) { /* at one stroke: dprintf(3) writes piece by piece, and what is read meanwhile is no line */
+        static char line[sizeof text + 32];
+        print(line, sizeof line, "box: cannot start: %s\n", telling_line(text));
+        return writev(STDERR_FILENO, &(struct iovec){line, strlen(line)}, 1) < 0;
+    }
     return 1;
 }
 
