@@ -37,7 +37,7 @@ OUTSIDE, WEB = "8.20.0.53", "8.20.0.1"
 def host(box: Runtime) -> Iterator[int]:
     """The namespace that the runtime is started in. Containers are deleted while it is there."""
     with new_namespace() as namespace, inside(namespace):
-        subprocess.run(["mount", "-t", "tmpfs", "tmpfs", "/var/lib/cni"], check=True)
+        mount("tmpfs", "/var/lib/cni", "tmpfs")
         ip("link", "set", "lo", "up")
         try:
             yield namespace

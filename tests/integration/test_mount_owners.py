@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.support.bundle import Bundle
-from tests.support.marks import not_for
+from tests.support.marks import not_for, requires
 from tests.support.runtime import Runtime
 
 OLD = not_for("runc", "crun", reason="the distribution's version does not know it")
@@ -40,6 +40,7 @@ def owners(box: Runtime, bundle: Bundle) -> dict[str, str]:
 # ---- idmap ----
 
 
+@requires("mount_setattr")
 @OLD
 @pytest.mark.parametrize("option", ["idmap", None])
 def test_mount_shows_the_owners_of_its_mappings(box: Runtime, bundle: Bundle, volume: Path, option: str | None) -> None:
@@ -49,6 +50,7 @@ def test_mount_shows_the_owners_of_its_mappings(box: Runtime, bundle: Bundle, vo
     assert owners(box, bundle) == {"a": "7:9", "b": "8:1009"}
 
 
+@requires("mount_setattr")
 @OLD
 def test_what_is_made_belongs_to_the_mapped_owner(box: Runtime, bundle: Bundle, volume: Path) -> None:
     bundle.mount("/v", "bind", volume, "bind", "idmap").process["user"] = {"uid": 7, "gid": 9}
@@ -60,6 +62,7 @@ def test_what_is_made_belongs_to_the_mapped_owner(box: Runtime, bundle: Bundle, 
     assert ((volume / "new").stat().st_uid, (volume / "new").stat().st_gid) == (1000, 1000)
 
 
+@requires("mount_setattr")
 @not_for("runc", reason="1.1 does not know it")
 def test_without_mappings_they_are_the_user_namespaces(box: Runtime, bundle: Bundle, volume: Path) -> None:
     bundle.user_namespace().mount("/v", "bind", volume, "bind", "idmap")
@@ -72,6 +75,7 @@ def test_without_idmap_the_owners_are_strangers(box: Runtime, bundle: Bundle, vo
     assert owners(box, bundle) == {"a": "65534:65534", "b": "65534:65534"}
 
 
+@requires("mount_setattr")
 @not_for("runc", reason="1.1 does not know it")
 def test_option_with_mappings(box: Runtime, bundle: Bundle, volume: Path) -> None:
     bundle.user_namespace(100000, 65536)
@@ -79,6 +83,7 @@ def test_option_with_mappings(box: Runtime, bundle: Bundle, volume: Path) -> Non
     assert owners(box, bundle) == {"a": "5:0", "b": "6:1000"}
 
 
+@requires("mount_setattr")
 @OLD
 def test_option_with_the_containers_mappings(box: Runtime, bundle: Bundle, volume: Path) -> None:
     bundle.user_namespace(100000, 65536)
@@ -87,6 +92,7 @@ def test_option_with_the_containers_mappings(box: Runtime, bundle: Bundle, volum
     assert "ro" in box.probe(bundle).mounts()["/v"].options
 
 
+@requires("mount_setattr")
 @OLD
 @pytest.mark.parametrize("option, below", [("idmap", "1000:1000"), ("ridmap", "8:8")])
 def test_mounts_below_are_meant_by_ridmap_alone(
@@ -100,6 +106,7 @@ def test_mounts_below_are_meant_by_ridmap_alone(
     assert [line.split()[1] for line in result.out.splitlines()] == ["8:8", below]
 
 
+@requires("mount_setattr")
 @OLD
 def test_filesystem_that_cannot_is_refused_with_its_place(box: Runtime, bundle: Bundle) -> None:
     number = len(bundle.config["mounts"])

@@ -19,7 +19,7 @@ import pytest
 
 from boxes.plan import seccomp as planned
 from tests.support.bundle import Bundle
-from tests.support.marks import not_for
+from tests.support.marks import not_for, requires
 from tests.support.rootfs import probe_program
 from tests.support.runtime import Container, Runtime, wait_until
 from tests.support.seccomp import CONTINUE, Agent, Answer, arg, denying, like_an_engines, profile, rule
@@ -193,6 +193,7 @@ def status_line(text: str, key: str) -> str:
     return match[1]
 
 
+@requires("unfiltered")
 @BOTH
 def test_process_has_one_filter(box: Runtime, bundle: Bundle, confined: bool) -> None:
     with_profile(bundle, like_an_engines(), confined)
@@ -201,6 +202,7 @@ def test_process_has_one_filter(box: Runtime, bundle: Bundle, confined: bool) ->
     assert status_line(out, "NoNewPrivs") == str(int(confined))
 
 
+@requires("unfiltered")
 def test_exec_is_under_the_same_filter(box: Runtime, calls: Bundle) -> None:
     with_profile(calls, denying("mkdir", errnoRet=100))
     container = box.running_shell(calls)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import shutil
 import subprocess
@@ -14,6 +15,7 @@ from tests.support import schema
 CLONE_NEWNS = 0x20000
 MS_BIND, MS_REC, MS_PRIVATE = 0x1000, 0x4000, 1 << 18
 PR_SET_CHILD_SUBREAPER = 36
+_MOUNT_SETATTR = 442
 CGROUPS = Path("/sys/fs/cgroup")
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -102,6 +104,17 @@ def _filesystem(name: str) -> str | None:
     return None if name in listed else f"no {name} filesystem"
 
 
+def _mount_attributes() -> str | None:
+    """Linux 5.12; its number is the same on all architectures."""
+    refused = _libc.syscall(_MOUNT_SETATTR, -1, b"", 0, None, 0) < 0 and ctypes.get_errno() == errno.ENOSYS
+    return "no mount_setattr(2)" if refused else None
+
+
+def _unfiltered() -> str | None:
+    alone = "\nSeccomp:\t0\n" in Path("/proc/self/status").read_text()
+    return None if alone else "this process has a seccomp filter, which is counted too"
+
+
 def criu() -> str:
     """The program: that in the directory BOXES_CRIU, if it is set."""
     return os.environ.get("BOXES_CRIU", "/usr/sbin") + "/criu"
@@ -123,6 +136,7 @@ def _release() -> tuple[int, ...]:
 
 
 _CRIU_FEATURES = {"dirty tracking": "mem_dirty_track", "lazy pages": "uffd-noncoop"}
+_TRIED = {"time namespace": _has_time_namespace, "mount_setattr": _mount_attributes, "unfiltered": _unfiltered}
 _PROGRAMS = set("strace useradd debootstrap cc nft pasta slirp4netns dnsmasq iptables podman".split())
 _FILES = {
     "systemd": ["/run/systemd/system"],
@@ -141,8 +155,8 @@ def lacks(feature: str) -> str | None:
         return None if "memory" in cgroup_roots() else "needs cgroup v1 hierarchies"
     if feature == "cgroup2":
         return None if set(cgroup_roots()) == {""} else "needs a unified cgroup hierarchy"
-    if feature == "time namespace":
-        return _has_time_namespace()
+    if feature in _TRIED:
+        return _TRIED[feature]()
     if feature in ("overlay", "resctrl"):
         return _filesystem(feature)
     if feature in _FILES:
