@@ -83,9 +83,10 @@ class Scene:
         host.mount(str(null), "/dev/null", None, host.MS_BIND)
 
     def _files(self) -> set[str]:
-        """In the bundle, and of the runtime's own."""
+        """In the bundle, and of the runtime's own; beside a pid file there is nothing either."""
         package = self.directory / "prefix/src/boxes/__pycache__"
-        return {str(path) for folder in (self.bundle.path, package) for path in folder.rglob("*")}
+        inside = {str(path) for folder in (self.bundle.path, package) for path in folder.rglob("*")}
+        return inside | {str(path) for path in self.directory.glob("pid?*")}
 
     def command(self, *args: str) -> list[str]:
         return self.box.command(*args)
@@ -113,6 +114,8 @@ class Scene:
         return ("--bundle", str(self.bundle.path), *terminal, self.bundle.id)
 
     def delete(self) -> Result:
+        """Pid files are taken away by who has asked for them."""
+        (self.directory / "pid").unlink(missing_ok=True)
         return self("delete", "--force", self.bundle.id)
 
     def processes(self) -> set[int]:

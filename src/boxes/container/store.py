@@ -275,10 +275,29 @@ def forget_pid(path: str, pid: int) -> None:
 def write_pid(path: str, pid: int) -> None:
     """A pid file: the number and no newline, since engines convert the whole of it."""
     try:
-        replace(os.abspath(path), str(pid).encode(), 0o644)
+        if not _made(os.abspath(path), str(pid).encode(), 0o644):
+            replace(os.abspath(path), str(pid).encode(), 0o644)
     except OSError as error:
         error.filename = path  # not the name under which it was made
         raise
+
+
+def _made(path: str, content: bytes, mode: int) -> bool:
+    """Write a file where none is yet, which gets its name once it is whole: who is killed meanwhile leaves nothing.
+    False: one is there, or the filesystem cannot, or whatever `replace` will tell. open(2), O_TMPFILE"""
+    try:
+        fd = os.open(path.rpartition("/")[0] or "/", os.O_WRONLY | os.O_TMPFILE | os.O_CLOEXEC, mode)
+    except OSError:
+        return False
+    try:
+        os.write_all(fd, content)
+        # Any descriptor makes it linkat(2), which follows.
+        os.link(f"/proc/self/fd/{fd}", path, src_dir_fd=fd, follow_symlinks=True)
+    except OSError:
+        return False
+    finally:
+        os.close(fd)
+    return True
 
 
 def _rename(made: str, path: str) -> None:
