@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+from abc import ABC, abstractmethod
 
 from boxes.container.transfer import Inside
 from boxes.errors import UsageError
@@ -45,17 +46,20 @@ def in_thread(prepare: Callable[P, Work[T]]) -> Callable[P, Coroutine[Any, Any, 
     return face
 
 
-class Reached:
+class Reached(ABC):
     """What can be done with the files of a container that is there."""
 
+    @abstractmethod
     def _alive(self) -> Running:
-        raise NotImplementedError
+        """The container. Raises StateError if there is none any more."""
 
+    @abstractmethod
     def _own_layer(self) -> Layer:
-        raise NotImplementedError
+        """Where all changes are. Raises StateError if there is none."""
 
+    @abstractmethod
     def _whole_config(self) -> Mapping[str, Any]:
-        raise NotImplementedError
+        """What the container was made from."""
 
     def _owner(self) -> tuple[int, int] | None:
         """Whom files are given that come from outside; the caller's, if ids are mapped."""
