@@ -11,7 +11,7 @@ import pytest
 from tests.support import host
 from tests.support.bundle import Bundle
 from tests.support.enosys import prefix
-from tests.support.marks import not_for
+from tests.support.marks import not_for, requires
 from tests.support.runtime import Runtime
 from tests.sweeps.shapes import confined
 
@@ -108,6 +108,7 @@ def test_mounts_below_are_changed_without_mount_setattr(box: Runtime, bundle: Bu
     assert len(below) == 2 and all({"ro", "nosuid"} <= expected[point] for point in below)
 
 
+@requires("mount_setattr")
 def test_covered_mount_below_is_refused_without_mount_setattr(box: Runtime, bundle: Bundle, tree: Path) -> None:
     """It could be uncovered later, and would be what the config says it is not."""
     host.mount("tmpfs", str(tree / "a b"), "tmpfs")

@@ -109,7 +109,7 @@ def older_kernels() -> Iterator[Row]:
     """The integration tests again, where the kernel does not know what has a substitute; what has none is refused."""
     lacking = "tests/integration/test_older_kernels.py"
     yield _program("each verb without clone3, openat2, fsopen, …", "all", sys.executable, "-m", "pytest", "-q", lacking)
-    for call in ("mount_setattr", "close_range", "renameat2"):
+    for call in ("renameat2", "mount_setattr", "close_range"):
         suite = ("-m", "pytest", "-q", "tests/integration")
         yield _program(
             f"integration tests without {call}",
@@ -162,8 +162,8 @@ def show(rows: list[Row]) -> None:
 def suites(mode: str, seed: int) -> Iterator[Row]:
     """What pytest runs: one after another, for each looks for what is left of its own."""
     if mode == "full":
-        yield from older_kernels()
         yield from sanitized()
+        yield from older_kernels()
     yield from advisories(mode, seed)
 
 
