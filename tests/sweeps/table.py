@@ -144,19 +144,14 @@ def advisories(mode: str, seed: int) -> Iterator[Row]:
 
 
 def show(rows: list[Row]) -> None:
-    cells = [("test", "points", "verdict", "controls")]
-    cells += [
-        (
-            row.test,
-            row.points,
-            row.verdict,
-            "; ".join(f"{name}: {found}" for name, found in (row.controls or {}).items()),
-        )
-        for row in rows
-    ]
-    widths = [max(len(line[column]) for line in cells) for column in range(4)]
+    """As the table of docs/security.md."""
+    cells = [("test", "points", "verdict", "controls"), ("---",) * 4]
+    for row in rows:
+        controls = "; ".join(f"{name}: {found}" for name, found in (row.controls or {}).items())
+        cells.append((row.test, row.points, row.verdict, controls))
+    widths = [max(len(line[column]) for line in cells) for column in range(3)]
     for line in cells:
-        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+        print("|", " | ".join([*map(str.ljust, line, widths), line[3]]), "|")
 
 
 def suites(mode: str, seed: int) -> Iterator[Row]:
