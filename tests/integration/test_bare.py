@@ -19,7 +19,7 @@ from tests.support.runtime import Runtime
 from tests.support.scripts import Counter, counted
 
 __all__ = ["counted"]
-pytestmark = pytest.mark.requires("root", "mount_setattr")
+pytestmark = pytest.mark.requires("root", "scripts")
 CLONE_NEWNS = 0x20000
 EROFS = 30
 

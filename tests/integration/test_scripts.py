@@ -19,7 +19,7 @@ from tests.support.scripts import Counter, counted
 from tests.support.zygote import gone
 
 __all__ = ["counted"]
-pytestmark = pytest.mark.requires("mount_setattr")
+pytestmark = pytest.mark.requires("scripts")
 LOOK = r"""
 cat /proc/self/mountinfo
 grep -E '^(Uid|Gid|Groups|Cap|NoNewPrivs|Seccomp|Sig[BIC]|NSpid|Umask|NStgid|THP|Speculation)' /proc/self/status

@@ -26,7 +26,7 @@ from tests.support.scripts import Counter, counted
 from tests.support.zygote import keeper_of, maker, named
 
 __all__ = ["counted"]
-pytestmark = pytest.mark.requires("mount_setattr")
+pytestmark = pytest.mark.requires("scripts")
 _STRIDE = 1 if os.environ.get("BOXES_SWEEP") else 7
 
 

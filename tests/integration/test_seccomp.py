@@ -426,6 +426,7 @@ def test_agent_is_told_whose_calls_it_decides(
     calls.config["annotations"] = {"a.b": "c"}
     notifying(calls, agent, "mkdir", listenerMetadata="what it is for")
     container = box.running_shell(calls)
+    wait_until(lambda: agent.messages, "the agent has not read it")
     (message,) = agent.messages
     state = message.pop("state")
     assert re.fullmatch(r"1\.\d+\.\d+.*|0\.2\.0", message.pop("ociVersion"))

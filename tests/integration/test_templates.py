@@ -104,7 +104,7 @@ def settled(found: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-@requires("mount_setattr")
+@requires("scripts")
 def test_limits_are_those_of_the_cgroups(host: Host, scripts: Scripts, box: Runtime) -> None:
     limits = boxes.Limits(memory=64 << 20, cpus=0.5, pids=20)
     seen = []
@@ -132,7 +132,7 @@ def test_limits_are_those_of_the_cgroups(host: Host, scripts: Scripts, box: Runt
     wait_until(lambda: not [*host.root.glob("run-*")], "their removal", 5.0)
 
 
-@requires("mount_setattr")
+@requires("scripts")
 def test_arguments_stay_as_they_are(host: Host, scripts: Scripts) -> None:
     """Even those that are like what a template has filled in."""
     host.run(host.config(), "true")
@@ -149,7 +149,7 @@ def test_home_follows_the_roots_users(host: Host, scripts: Scripts) -> None:
     assert "HOME=/elsewhere" in look(host, config)["env"]
 
 
-@requires("mount_setattr")
+@requires("scripts")
 def test_error_is_that_of_a_worker_and_nothing_is_left(host: Host, scripts: Scripts) -> None:
     config = host.config()
     look(host, config)
@@ -161,7 +161,7 @@ def test_error_is_that_of_a_worker_and_nothing_is_left(host: Host, scripts: Scri
     assert not [*host.root.glob("run-*")]
 
 
-@requires("mount_setattr")
+@requires("scripts")
 def test_arguments_are_not_read_as_marks(host: Host, scripts: Scripts) -> None:
     config = host.config(env={"X": '["\ue000="]', "Y": "\ue000="})
     text = '["\ue000argument"]["\ue000="]\ue000number 1 0'
@@ -222,7 +222,7 @@ def test_sandboxes_of_one_config_share_a_template(host: Host, scripts: Scripts) 
 # ---- what is killed ----
 
 
-@requires("mount_setattr")
+@requires("scripts")
 def test_keeper_that_a_script_has_made_and_is_killed_is_told_of(host: Host, scripts: Scripts) -> None:
     with boxes.popen(["sleep", "1000"], rootfs=host.rootfs, root=host.root) as program:
         pid = program.pid
@@ -234,7 +234,7 @@ def test_keeper_that_a_script_has_made_and_is_killed_is_told_of(host: Host, scri
     wait_until(lambda: not [*host.root.glob("run-*")], "the removal of what it held", 5.0)
 
 
-@requires("mount_setattr")
+@requires("scripts")
 @pytest.mark.takes(240)
 @pytest.mark.parametrize("moment", range(3))
 def test_forks_of_the_maker_that_are_killed_leave_nothing_and_nothing_begins_twice(

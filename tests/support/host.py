@@ -15,7 +15,6 @@ from tests.support import schema
 CLONE_NEWNS = 0x20000
 MS_BIND, MS_REC, MS_PRIVATE = 0x1000, 0x4000, 1 << 18
 PR_SET_CHILD_SUBREAPER = 36
-_MOUNT_SETATTR = 442
 CGROUPS = Path("/sys/fs/cgroup")
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -104,10 +103,20 @@ def _filesystem(name: str) -> str | None:
     return None if name in listed else f"no {name} filesystem"
 
 
+def _call(number: int, name: str) -> str | None:
+    """Whether the kernel knows it; with arguments that no call likes."""
+    refused = _libc.syscall(number, -1, b"", -1, b"", 0) < 0 and ctypes.get_errno() == errno.ENOSYS
+    return f"no {name}(2)" if refused else None
+
+
 def _mount_attributes() -> str | None:
     """Linux 5.12; its number is the same on all architectures."""
-    refused = _libc.syscall(_MOUNT_SETATTR, -1, b"", 0, None, 0) < 0 and ctypes.get_errno() == errno.ENOSYS
-    return "no mount_setattr(2)" if refused else None
+    return _call(442, "mount_setattr")
+
+
+def _scripts() -> str | None:
+    """What the scripts of the library take; all else goes without."""
+    return _mount_attributes() or _call(316 if os.uname().machine == "x86_64" else 276, "renameat2")
 
 
 def _unfiltered() -> str | None:
@@ -136,7 +145,12 @@ def _release() -> tuple[int, ...]:
 
 
 _CRIU_FEATURES = {"dirty tracking": "mem_dirty_track", "lazy pages": "uffd-noncoop"}
-_TRIED = {"time namespace": _has_time_namespace, "mount_setattr": _mount_attributes, "unfiltered": _unfiltered}
+_TRIED = {
+    "time namespace": _has_time_namespace,
+    "mount_setattr": _mount_attributes,
+    "scripts": _scripts,
+    "unfiltered": _unfiltered,
+}
 _PROGRAMS = set("strace useradd debootstrap cc nft pasta slirp4netns dnsmasq iptables podman".split())
 _FILES = {
     "systemd": ["/run/systemd/system"],
