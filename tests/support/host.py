@@ -69,7 +69,8 @@ def cgroup_roots() -> dict[str, Path]:
         fields, _, rest = line.partition(" - ")
         kind, _, options = rest.split(" ", 2)
         mount_point = Path(fields.split(" ")[4])
-        if kind == "cgroup2" and CGROUPS in (mount_point, *mount_point.parents):
+        in_place = CGROUPS in (mount_point, *mount_point.parents)
+        if kind == "cgroup2" and in_place and (mount_point / "cgroup.controllers").exists():  # not covered
             roots.setdefault("", mount_point)
         if kind == "cgroup":
             for name in Path("/proc/self/cgroup").read_text().splitlines():
