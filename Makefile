@@ -96,7 +96,7 @@ security: build .venv/ready test-dependencies ## attacks, faults and kills: a sa
 	@scripts/install-dependencies fuzz
 	scripts/security sample $(SEED)
 
-security-full: build .venv/ready test-dependencies ## all of them, some two hours
+security-full: build .venv/ready test-dependencies ## all of them, an hour and a half
 	@scripts/install-dependencies fuzz
 	scripts/security full $(SEED)
 
