@@ -15,7 +15,8 @@ pytestmark = pytest.mark.requires("root")
 
 
 @pytest.fixture
-def place(tmp_path: Path, apart: None) -> Iterator[Path]:
+def place(tmp_path: Path) -> Iterator[Path]:
+    host.unshare_mounts()
     host.mount("tmpfs", str(tmp_path), "tmpfs")
     yield tmp_path
     host.unmount(str(tmp_path))
