@@ -6,7 +6,7 @@ import errno
 
 from boxes import system as os
 from boxes.linux import flags as k
-from boxes.linux import mountinfo, syscalls
+from boxes.linux import syscalls
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -66,27 +66,15 @@ def _set_late(mount: int, wanted: Attributes) -> None:
 
 def _remount_all(mount: int, set: int, clear: int) -> None:
     """COMPAT(linux<5.12): a mount and all below it."""
+    from boxes.linux import mountinfo
+
     _remount(mount, set, clear)
     for identifier, point in mountinfo.below(mount):
-        fd = _open_mount(identifier, point)
+        fd = mountinfo.open_mount(identifier, point)
         try:
             _remount(fd, set, clear)
         finally:
             os.close(fd)
-
-
-def _open_mount(identifier: int, point: str) -> int:
-    """A mount by its place; one that another covers has no name. Such a one could be uncovered by the host later."""
-    try:
-        fd = os.open(point, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except FileNotFoundError:
-        fd = -1
-    if fd >= 0 and mountinfo.mount_id(fd) == identifier:
-        return fd
-    if fd >= 0:
-        os.close(fd)
-    text = f"the mount on '{point}' is covered by another, and cannot be changed before Linux 5.12"
-    raise syscalls.rendered(OSError(errno.ENOSYS, text), "mount_setattr()")
 
 
 def change(mount: int, wanted: Attributes) -> None:

@@ -57,11 +57,7 @@ class Group:
 
 def mounted() -> str | None:
     """Where this mount namespace has the filesystem, or None."""
-    fd = os.open("/proc/self/mountinfo", os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        return find(os.read_all(fd, 1 << 26))
-    finally:
-        os.close(fd)
+    return find(listed.own())
 
 
 def find(mountinfo: bytes) -> str | None:

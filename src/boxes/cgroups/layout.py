@@ -143,8 +143,9 @@ def _foreign(hierarchy: Hierarchy) -> bool:
 def _text(field: bytes) -> str:
     """A path of mountinfo: blanks and backslashes are octal there."""
     if b"\\" in field:
-        for escape, plain in ((b"\\040", b" "), (b"\\011", b"\t"), (b"\\012", b"\n"), (b"\\134", b"\\")):
-            field = field.replace(escape, plain)
+        from boxes.linux import mountinfo
+
+        return mountinfo.text(field)
     return os.fsdecode(field)
 
 

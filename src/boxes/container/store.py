@@ -275,8 +275,9 @@ def forget_pid(path: str, pid: int) -> None:
 def write_pid(path: str, pid: int) -> None:
     """A pid file: the number and no newline, since engines convert the whole of it."""
     try:
-        if not _made(os.abspath(path), str(pid).encode(), 0o644):
-            replace(os.abspath(path), str(pid).encode(), 0o644)
+        given = os.abspath(path), str(pid).encode(), 0o644
+        if not _made(*given):
+            replace(*given)
     except OSError as error:
         error.filename = path  # not the name under which it was made
         raise
